@@ -1,0 +1,1 @@
+"""The language server: starts fast and never imports torch."""

@@ -1,0 +1,95 @@
+"""Rotary positions and grouped-query attention, both layer kinds.
+
+Source: transformers `DiffusionGemma{Encoder,Decoder}TextAttention`. Scores are not scaled (q_norm and k_norm stand
+in), V is normalised without a weight, and in full layers V is the raw key projection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import LayerShape, ModelConfig, Rope
+
+AppendKV = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
+    """`[head_dim / 2]` in fp32; the denominator stays `head_dim` when only a part of the pairs turns."""
+    turning = int(rope.partial * head_dim // 2)
+    exponents = torch.arange(0, 2 * turning, 2, dtype=torch.float32) / head_dim
+    still = torch.zeros(head_dim // 2 - turning)
+    return torch.cat([1.0 / rope.theta**exponents, still])
+
+
+def rotation(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Cosine and sine `[B, 1, T, head_dim]` for `positions` `[B, T]`; angles in fp32, results in `dtype`."""
+    angles = positions[..., None].float() * frequencies
+    angles = torch.cat([angles, angles], dim=-1).unsqueeze(1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs (i, i + head_dim/2) of `x` `[B, heads, T, head_dim]`."""
+    low, high = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-high, low], dim=-1) * sin
+
+
+class RMSNorm(nn.Module):
+    """x / rms(x) × weight, in fp32; without a weight when `scaled` is False."""
+
+    def __init__(self, size: int, eps: float, scaled: bool = True) -> None:
+        super().__init__()
+        self.size = (size,)
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(size)) if scaled else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.float()
+        return F.rms_norm(x.float(), self.size, weight, self.eps).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Attention of `[B, T, D]` rows to the prefix and to each other, by the mask it is given."""
+
+    def __init__(self, config: ModelConfig, shape: LayerShape) -> None:
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = config.heads, shape.kv_heads, shape.head_dim
+        hidden, q_size, kv_size = (
+            config.hidden_size,
+            config.heads * shape.head_dim,
+            shape.kv_heads * shape.head_dim,
+        )
+        self.q_proj = nn.Linear(hidden, q_size, bias=False)
+        self.k_proj = nn.Linear(hidden, kv_size, bias=False)
+        self.v_proj = nn.Linear(hidden, kv_size, bias=False) if shape.value_proj else None
+        self.o_proj = nn.Linear(q_size, hidden, bias=False)
+        self.q_norm = RMSNorm(shape.head_dim, config.norm_eps)
+        self.k_norm = RMSNorm(shape.head_dim, config.norm_eps)
+        self.v_norm = RMSNorm(shape.head_dim, config.norm_eps, scaled=False)
+
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, append: AppendKV) -> Tensor:
+        """`append` stores the new keys and values and returns all that may be attended to, S of them.
+
+        `mask` is boolean, `[T, S]` or `[B, T, S]`, True where a row may look; None means everywhere.
+        """
+        batch, rows, _ = x.shape
+        query = self.q_proj(x).view(batch, rows, self.heads, self.head_dim)
+        key = self.k_proj(x).view(batch, rows, self.kv_heads, self.head_dim)
+        value = key if self.v_proj is None else self.v_proj(x).view(key.shape)
+        query = rotate(self.q_norm(query).transpose(1, 2), *turn)
+        key = rotate(self.k_norm(key).transpose(1, 2), *turn)
+        keys, values = append(key, self.v_norm(value).transpose(1, 2))
+
+        # The heads of a group share K and V: folding them into the rows saves expanding the cache.
+        groups = self.heads // self.kv_heads
+        query = query.reshape(batch, self.kv_heads, groups * rows, self.head_dim)
+        if mask is not None:
+            mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
+            mask = mask if mask.dim() == 2 else mask.unsqueeze(1)
+        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
+        out = out.reshape(batch, self.heads, rows, self.head_dim).transpose(1, 2)
+        return self.o_proj(out.reshape(batch, rows, -1))

@@ -1,0 +1,110 @@
+"""The feed-forward half of a layer: the dense MLP, the router, and the experts beside it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .attention import RMSNorm
+from .config import ModelConfig
+
+
+def gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+def gated_projections(hidden: int, size: int) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """Gate, up and down of a gated MLP of width `size`."""
+    gate, up = nn.Linear(hidden, size, bias=False), nn.Linear(hidden, size, bias=False)
+    return gate, up, nn.Linear(size, hidden, bias=False)
+
+
+class MLP(nn.Module):
+    """down(gelu(gate(x)) · up(x))"""
+
+    def __init__(self, hidden: int, size: int) -> None:
+        super().__init__()
+        self.gate_proj, self.up_proj, self.down_proj = gated_projections(hidden, size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(gelu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Router(nn.Module):
+    """Chooses `experts_per_token` experts for each row from the raw residual."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.chosen = config.experts_per_token
+        self.norm = RMSNorm(config.hidden_size, config.norm_eps, scaled=False)
+        self.root_size = config.hidden_size**-0.5
+        self.scale = nn.Parameter(torch.ones(config.hidden_size))
+        self.proj = nn.Linear(config.hidden_size, config.experts, bias=False)
+        self.per_expert_scale = nn.Parameter(torch.ones(config.experts))
+
+    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+        """`[N, D]` → weights `[N, k]` in fp32 and expert indices `[N, k]`."""
+        scores = self.proj(self.norm(residual) * self.scale * self.root_size)
+        weights, index = torch.topk(F.softmax(scores, dim=-1, dtype=torch.float32), self.chosen, dim=-1)
+        weights = weights / weights.sum(dim=-1, keepdim=True)
+        return weights * self.per_expert_scale[index], index
+
+
+class Experts(nn.Module):
+    """Gated MLPs whose weights are fused into two 3-D parameters, gate and up in one.
+
+    `gate_up_proj` `[E, 2·size, D]`, `down_proj` `[E, D, size]`.
+    """
+
+    # With this few experts a token, one wide matmul over all of them beats gathering rows expert by expert.
+    DENSE_RATIO = 4
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.dense = config.experts <= self.DENSE_RATIO * config.experts_per_token
+        shape = (config.experts, 2 * config.expert_size, config.hidden_size)
+        self.gate_up_proj = nn.Parameter(torch.empty(shape))
+        self.down_proj = nn.Parameter(torch.empty(config.experts, config.hidden_size, config.expert_size))
+
+    def forward(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        """Rows `[N, D]`, their experts' `weights` and `index` `[N, k]` → `[N, D]`."""
+        if self.dense:
+            return self._all(x, weights, index)
+        if x.is_cuda and x.dtype == torch.bfloat16 and hasattr(torch, "_grouped_mm"):
+            return self._grouped(x, weights, index)
+        return self._each(x, weights, index)
+
+    def _all(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        """Every expert for every row, the unchosen ones weighted zero: a plain MLP of width E·size."""
+        count, width, hidden = self.gate_up_proj.shape
+        spread = torch.zeros(x.shape[0], count, dtype=weights.dtype, device=x.device)
+        spread = spread.scatter(1, index, weights).to(x.dtype)
+        gate, up = F.linear(x, self.gate_up_proj.view(-1, hidden)).view(-1, count, width).chunk(2, dim=-1)
+        inner = gelu(gate) * up * spread[..., None]
+        down = self.down_proj.transpose(1, 2).reshape(-1, hidden)
+        return inner.reshape(x.shape[0], -1) @ down
+
+    def _each(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        """Expert by expert over the rows that chose it: the readable form, for devices without a grouped GEMM."""
+        out = torch.zeros_like(x)
+        for expert in index.unique().tolist():
+            rows, slot = torch.where(index == expert)
+            gate, up = F.linear(x[rows], self.gate_up_proj[expert]).chunk(2, dim=-1)
+            inner = F.linear(gelu(gate) * up, self.down_proj[expert])
+            out.index_add_(0, rows, (inner * weights[rows, slot, None]).to(x.dtype))
+        return out
+
+    def _grouped(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+        """Rows sorted by expert, one grouped GEMM up and one down, no host sync."""
+        rows, chosen = index.shape
+        order = index.flatten().argsort()
+        counts = F.one_hot(index.flatten(), self.gate_up_proj.shape[0]).sum(dim=0)
+        ends = counts.cumsum(0).to(torch.int32)
+        multiply = torch._grouped_mm  # pyright: ignore[reportPrivateImportUsage] - no public name in torch 2.11
+        gate, up = multiply(x[order // chosen], self.gate_up_proj.transpose(1, 2), offs=ends).chunk(2, dim=-1)
+        inner = multiply(gelu(gate) * up, self.down_proj.transpose(1, 2), offs=ends)
+        inner = (inner * weights.flatten()[order, None]).to(x.dtype)
+        back = torch.empty_like(order)
+        back[order] = torch.arange(order.numel(), device=x.device)
+        return inner[back].view(rows, chosen, -1).sum(dim=1)

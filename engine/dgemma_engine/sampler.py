@@ -1,0 +1,221 @@
+"""Denoising: temperature, acceptance by entropy, renoising, stopping.
+
+Source: transformers `EntropyBoundSampler`, `LinearTemperatureScheduleLogitsProcessor` and
+`StableAndConfidentStoppingCriteria`; acceptance by arXiv 2505.24857. What differs from the reference is only that
+some rows are pinned: budget, stop rule, logits and noise then concern the free rows alone. With every row free, a run
+is the reference's run.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Protocol, get_args
+
+import torch
+from attrs import define, field, frozen
+from attrs import validators as check
+from torch import Tensor
+
+from .model import DiffusionGemma, KVCache
+
+PinnedSignal = Literal["zero", "embedding", "logits"]
+"""Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""
+PINNED_SIGNALS = get_args(PinnedSignal)
+
+
+@frozen
+class Schedule:
+    """`passes` at most; temperatures fall linearly from `t_max`; `entropy_bound` and `confidence` in nats."""
+
+    passes: int = field(default=48, validator=[check.instance_of(int), check.ge(1)])
+    entropy_bound: float = field(default=0.1, validator=check.ge(0))
+    t_min: float = field(default=0.4, validator=check.gt(0))
+    t_max: float = field(default=0.8, validator=check.gt(0))
+    stability: int = field(default=1, validator=[check.instance_of(int), check.ge(0)])
+    confidence: float = field(default=0.005, validator=check.ge(0))
+
+    def temperature(self, remaining: int) -> float:
+        """Of the pass with `remaining` passes to go, itself included; the last one is not quite `t_min`."""
+        return self.t_min + (self.t_max - self.t_min) * remaining / self.passes
+
+
+class Draws(Protocol):
+    """Where randomness comes from."""
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        """Token ids, uniform over the vocabulary."""
+        ...
+
+    def sample(self, probabilities: Tensor) -> Tensor:
+        """One id per row of `probabilities` `[R, V]`."""
+        ...
+
+
+class SeededDraws:
+    """Draws from a generator of its own: the same seed gives the same fill on the same device."""
+
+    def __init__(self, vocab: int, device: torch.device, seed: int | None) -> None:
+        self.vocab = vocab
+        self.generator = torch.Generator(device=device)
+        if seed is None:
+            self.generator.seed()
+        else:
+            self.generator.manual_seed(seed)
+
+    def noise(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.randint(self.vocab, shape, generator=self.generator, device=self.generator.device)
+
+    def sample(self, probabilities: Tensor) -> Tensor:
+        # By the inverse of the distribution: multinomial draws a number for every token of the vocabulary.
+        sums = probabilities.cumsum(-1)
+        shape = (len(probabilities), 1)
+        point = torch.rand(shape, generator=self.generator, device=self.generator.device) * sums[:, -1:]
+        return torch.searchsorted(sums, point, right=True).squeeze(-1).clamp(max=self.vocab - 1)
+
+
+@frozen
+class Pass:
+    """What one pass made of B canvases; `[B, C]` unless said, free rows only carry meaning.
+
+    `canvas`: ids as they enter the next pass. `argmax`: the draft. `readout`: the draft with the forbidden ids left
+    out. `accepted`: rows that took a sample. `entropy`: of the tempered logits, nats. `done` `[B]`.
+    """
+
+    canvas: Tensor
+    argmax: Tensor
+    readout: Tensor
+    accepted: Tensor
+    entropy: Tensor
+    done: Tensor
+
+
+@define
+class Denoising:
+    """One run over B canvases that share a prefix; `advance` is one pass.
+
+    `canvas` `[B, C]` holds the pinned ids and, where `kept` `[B, C]`, a draft's; other free rows get noise.
+    `free` `[B, C]` marks what may change, `real` `[B, C]` is False on padding. `remaining` passes are left of the
+    schedule (less than all of them edits a draft). `forbidden` ids `[V]` or `[B, V]` never appear in `Pass.readout`.
+    Fillers past the first in a hole say nothing about certainty: `filler` rows that follow another are not counted
+    by the stop rule.
+    """
+
+    model: DiffusionGemma
+    cache: KVCache
+    canvas: Tensor
+    free: Tensor
+    kept: Tensor
+    schedule: Schedule
+    draws: Draws
+    forbidden: Tensor
+    signal_at_pinned: PinnedSignal = "zero"
+    filler: int | None = None
+    remaining: int = 0
+    real: Tensor | None = None
+    _signal: Tensor | None = field(default=None, init=False)
+    _history: list[Tensor] = field(factory=list, init=False)
+    _rows: Tensor = field(init=False)
+    _owners: Tensor = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.remaining = self.remaining or self.schedule.passes
+        noise = self.draws.noise(tuple(self.canvas.shape))
+        self.canvas = torch.where(self.free & ~self.kept, noise, self.canvas)
+        self.forbidden = self.forbidden.expand(len(self.canvas), -1)
+        self._locate()
+        if self.signal_at_pinned == "embedding" and not bool(self.free.all()):
+            self._signal = self._pinned_embedding()
+
+    def advance(self) -> Pass:
+        """Run the decoder once; the canvas moves on."""
+        model, shape = self.model, self.canvas.shape
+        hidden = model.decode(self.canvas, self.cache, self._signal, self.real).flatten(0, 1)
+        all_rows = self.signal_at_pinned == "logits"
+        logits = model.logits(hidden if all_rows else hidden[self._rows])
+        logits /= self.schedule.temperature(self.remaining)
+        log_probabilities = logits.log_softmax(-1)
+        probabilities = log_probabilities.exp()
+        self._condition(model.expected_embedding(probabilities))
+        if all_rows:
+            log_probabilities, probabilities = log_probabilities[self._rows], probabilities[self._rows]
+        sampled = self._spread(self.draws.sample(probabilities))
+        best = log_probabilities.argmax(-1)
+        argmax, readout = self._spread(best), self._spread(self._permitted(best, log_probabilities))
+        entropy = self._spread(-torch.einsum("rv,rv->r", probabilities, log_probabilities), 0.0)
+
+        accepted = accept(entropy, self.free, self.schedule.entropy_bound)
+        self.kept = self.kept & ~accepted
+        noise = self.draws.noise(tuple(shape))
+        renoised = torch.where(self.free & ~self.kept, noise, self.canvas)
+        self.canvas = torch.where(accepted, sampled, renoised)
+        argmax, readout = (torch.where(self.free, ids, self.canvas) for ids in (argmax, readout))
+        done = self._stable(argmax) & self._confident(entropy, argmax)
+        self.remaining -= 1
+        return Pass(self.canvas, argmax, readout, accepted, entropy, done)
+
+    def keep(self, members: Tensor) -> None:
+        """Go on with some of the canvases only; `members` are indices into B."""
+        self.canvas, self.free, self.kept = self.canvas[members], self.free[members], self.kept[members]
+        self.forbidden = self.forbidden[members]
+        self._history = [argmax[members] for argmax in self._history]
+        if self.real is not None:
+            self.real = self.real[members]
+        if self._signal is not None:
+            self._signal = self._signal[members]
+        self._locate()
+
+    def _locate(self) -> None:
+        self._rows = self.free.flatten().nonzero().squeeze(-1)
+        self._owners = self._rows // self.canvas.shape[1]
+
+    def _stable(self, argmax: Tensor) -> Tensor:
+        wanted = self.schedule.stability
+        alike = [(earlier == argmax).all(-1) for earlier in self._history]
+        self._history = [*self._history, argmax][-wanted:] if wanted else []
+        enough = len(alike) == wanted
+        stable = torch.full((argmax.shape[0],), enough, dtype=torch.bool, device=argmax.device)
+        for same in alike:
+            stable = stable & same
+        return stable
+
+    def _confident(self, entropy: Tensor, argmax: Tensor) -> Tensor:
+        counted = self.free
+        if self.filler is not None:
+            filler = argmax == self.filler
+            counted = counted.clone()
+            counted[:, 1:] &= ~(filler[:, 1:] & filler[:, :-1] & self.free[:, :-1])
+        mean = (entropy * counted).sum(-1) / counted.sum(-1)
+        return mean < self.schedule.confidence
+
+    def _permitted(self, best: Tensor, log_probabilities: Tensor) -> Tensor:
+        """`best` `[R]`, and where that id is forbidden the best one that is not."""
+        refused = self.forbidden[self._owners, best].nonzero().squeeze(-1)
+        if len(refused) == 0:
+            return best
+        never = self.forbidden[self._owners[refused]]
+        return best.index_copy(0, refused, log_probabilities[refused].masked_fill(never, -math.inf).argmax(-1))
+
+    def _condition(self, soft: Tensor) -> None:
+        """Make `soft`, the expected embeddings of the rows that were read, the next pass's signal."""
+        if self.signal_at_pinned == "logits":
+            self._signal = soft.view(*self.canvas.shape, -1)
+            return
+        if self._signal is None:
+            self._signal = soft.new_zeros(*self.canvas.shape, soft.shape[-1])
+        self._signal.view(-1, soft.shape[-1])[self._rows] = soft
+
+    def _pinned_embedding(self) -> Tensor:
+        return self.model.embed(self.canvas) * ~self.free[..., None]
+
+    def _spread(self, values: Tensor, empty: float = 0) -> Tensor:
+        """Values of the free rows `[R]` in their places `[B, C]`."""
+        out = values.new_full((self.canvas.numel(),), empty)
+        out[self._rows] = values
+        return out.view(self.canvas.shape)
+
+
+def accept(entropy: Tensor, free: Tensor, bound: float) -> Tensor:
+    """The k most certain free rows of each canvas whose entropies, the largest left out, sum to at most `bound`."""
+    ranked, order = entropy.masked_fill(~free, 1e9).sort(dim=-1)
+    chosen = ranked.cumsum(-1) - ranked <= bound
+    return torch.zeros_like(free).scatter(-1, order, chosen) & free

@@ -1,0 +1,1 @@
+"""How nano was made, and can be made again."""

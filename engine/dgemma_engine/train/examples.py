@@ -1,0 +1,136 @@
+"""Training examples: one encoded stretch of a file and several canvases that start inside it."""
+
+from __future__ import annotations
+
+from random import Random
+
+from attrs import define, field, frozen
+
+from ..tokenizer import Tokenizer
+from .spans import Span, SpanFinder
+from .vocabulary import BOS, EOS, FILLER
+
+CHARS_PER_TOKEN = 3
+SUFFIX_CHARS = 240
+MAX_HOLE = 32
+
+
+@frozen
+class LabelledCanvas:
+    """One canvas: true ids, loss weight per row (0 where pinned), and the tokens of the stretch before it."""
+
+    prefix: int
+    ids: list[int]
+    weights: list[float]
+
+
+@frozen
+class Example:
+    ids: list[int]
+    canvases: list[LabelledCanvas]
+
+
+@define
+class _Rows:
+    width: int
+    ids: list[int] = field(factory=list)
+    weights: list[float] = field(factory=list)
+
+    def pin(self, ids: list[int]) -> None:
+        room = self.width - len(self.ids)
+        self.ids += ids[:room]
+        self.weights += [0.0] * len(ids[:room])
+
+    def hole(self, ids: list[int], slots: int) -> None:
+        """True ids, then fillers: the first filler says where the text ends, the others are nearly free to guess."""
+        fillers = slots - len(ids)
+        self.ids += ids + [FILLER] * fillers
+        self.weights += [1.0] * len(ids) + ([1.0] + [0.1] * (fillers - 1) if fillers else [])
+
+    @property
+    def room(self) -> int:
+        return self.width - len(self.ids)
+
+
+class ExampleMaker:
+    """Cuts examples out of files: `length` prefix tokens, `canvases` canvases of `width` rows each."""
+
+    def __init__(self, tokenizer: Tokenizer, length: int, canvases: int, width: int) -> None:
+        self.tokenizer = tokenizer
+        self.length = length
+        self.canvases = canvases
+        self.width = width
+
+    def make(self, rng: Random, text: str, kind: str) -> Example:
+        """One example from a random place of `text`."""
+        reach = self.length * CHARS_PER_TOKEN
+        start = rng.randrange(max(1, len(text) - reach // 2))
+        start = text.rfind("\n", 0, start) + 1
+        stretch = text[start : start + reach + 2 * SUFFIX_CHARS]
+        last = start + len(stretch) == len(text)
+        finder = SpanFinder(stretch, kind)
+        holes: dict[int, tuple[str, Span]] = {}
+        for _ in range(3 * self.canvases):
+            drawn = finder.draw(rng, 0, min(len(stretch), reach))
+            if drawn and len(holes) < self.canvases:
+                holes[drawn[1][0]] = drawn
+        # The text before a hole is tokenised apart from it, as it is when a user's cursor stands there.
+        ids, before, at = [BOS], {}, 0
+        for cut in [*sorted(holes), min(len(stretch), reach)]:
+            ids += self.tokenizer.encode(stretch[at:cut]) if cut > at else []
+            before[cut], at = len(ids), max(at, cut)
+        canvases = [
+            self._canvas(rng, finder, shape, span, ids[: before[cut]], last)
+            for cut, (shape, span) in sorted(holes.items())
+            if before[cut] <= self.length
+        ]
+        return Example(ids[: self.length], [canvas for canvas in canvases if canvas])
+
+    def _canvas(
+        self, rng: Random, finder: SpanFinder, shape: str, span: Span, prefix: list[int], last: bool
+    ) -> LabelledCanvas | None:
+        text = finder.text
+        rows = _Rows(self.width)
+        kept = 0 if rng.random() < 0.5 else rng.randrange(1, 17)
+        kept = min(kept, len(prefix) - 1)
+        rows.pin(prefix[len(prefix) - kept :])
+        if shape == "after":
+            ids = self.tokenizer.encode(text[span[0] : span[0] + 4 * self.width])
+            ids = ids[: min(rows.room, rng.choice((8, 16, 32, self.width)))]
+            rows.hole(ids, len(ids))
+            return LabelledCanvas(len(prefix) - kept, rows.ids, rows.weights)
+        if not self._hole(rng, rows, text[span[0] : span[1]], single=True):
+            return None
+        at, stop = span[1], min(len(text), span[1] + SUFFIX_CHARS)
+        for _ in range(rng.choice((0, 0, 1, 2, 3, 4))):
+            drawn = finder.draw(rng, at + 1, min(stop, at + SUFFIX_CHARS // 3), small=True)
+            if drawn is None or drawn[1][1] - drawn[1][0] > 40:
+                continue
+            _, (begin, end) = drawn
+            rows.pin(self.tokenizer.encode(text[at:begin]))
+            if not self._hole(rng, rows, text[begin:end], single=False):
+                at = begin
+                break
+            at = end
+        rows.pin(self.tokenizer.encode(text[at:stop]))
+        if last and stop == len(text) and rows.room:
+            rows.pin([EOS])
+        return LabelledCanvas(len(prefix) - kept, rows.ids, rows.weights)
+
+    def _hole(self, rng: Random, rows: _Rows, text: str, single: bool) -> bool:
+        """Add a hole for `text`, exact or with slack; False when it does not fit."""
+        ids = [] if single and rng.random() < 0.02 else self.tokenizer.encode(text)
+        slots = len(ids)
+        if not ids or rng.random() < 0.5:
+            slots += rng.choice((1, 2, 3, 3, 4, 6, 8, 12, 16))
+        if len(ids) > MAX_HOLE or slots > min(MAX_HOLE, rows.room - 2):
+            slots = len(ids)
+        if slots > min(MAX_HOLE, rows.room):
+            return False
+        if not ids:
+            # Nothing belongs here: the removed text stays, after the hole.
+            rows.hole([], slots)
+            rows.pin(self.tokenizer.encode(text))
+            return True
+        rows.hole(ids, slots)
+        return True
