@@ -1,0 +1,128 @@
+"""What is installed, what is missing, and whether a fill works."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from importlib import metadata
+
+import attrs
+
+from dgemma_engine.wire import Filled, Hole, MaskedText
+from dgemma_lsp import models
+from dgemma_lsp.engine_client import EngineClient
+from dgemma_lsp.engine_process import INSTALL, find_interpreter
+from dgemma_lsp.errors import UserError
+
+BASE = ("dgemma-lsp", "attrs", "msgpack", "rich", "typer")
+ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy")
+
+SAMPLE = MaskedText(("def add(first, second):\n    return first +", Hole(4), "\n"))
+
+_ASK = """
+import json, platform, sys
+from importlib import metadata
+versions = {}
+for name in sys.argv[1:]:
+    try:
+        versions[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        versions[name] = None
+print(json.dumps([platform.python_version(), versions]))
+"""
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at; the detail of a bad one says what to do."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(engine_python: str | None = None) -> Iterator[Finding]:
+    """Findings as they are made. The fill is tried only when all before it is well."""
+    sound = True
+    for finding in _installation(engine_python or sys.executable):
+        sound = sound and finding.ok
+        yield finding
+    if sound:
+        yield _fill(engine_python)
+    else:
+        yield Finding("fill", False, "not tried: mend the above first")
+
+
+def _installation(engine_python: str) -> Iterator[Finding]:
+    yield Finding("python", sys.version_info >= (3, 10), f"{platform.python_version()} ({sys.executable})")
+    yield _packages("packages", {name: _version(name) for name in BASE}, "pip install dgemma-lsp")
+    yield from _engine(engine_python)
+    for checkpoint in models.bundled():
+        if checkpoint.problem is None:
+            detail = f"{models.megabytes(checkpoint.size)}, sha256 {models.sha256(checkpoint)[:16]}"
+        else:
+            detail = f"{checkpoint.problem}; install the package again"
+        yield Finding(checkpoint.name, checkpoint.problem is None, f"{detail} ({checkpoint.folder})")
+
+
+def _engine(python: str) -> Iterator[Finding]:
+    try:
+        found = find_interpreter(python)
+        asked = subprocess.run(
+            [found, "-c", _ASK, *ENGINE],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+            cwd=found.parent,
+        )
+        version, versions = json.loads(asked.stdout)
+    except UserError as error:
+        yield Finding("engine python", False, str(error))
+        return
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        yield Finding("engine python", False, f"{python} is no Python that runs: {error}")
+        return
+    yield Finding("engine python", True, f"{version} ({python})")
+    yield _packages("engine packages", versions, INSTALL)
+
+
+def _fill(engine_python: str | None) -> Finding:
+    """A cold and a warm fill."""
+    start = time.monotonic()
+    try:
+        with EngineClient(engine_python) as engine:
+            cold = engine.fill(SAMPLE, seed=0)
+            since_start = (time.monotonic() - start) * 1000
+            warm = engine.fill(SAMPLE, seed=0)
+    except UserError as error:
+        return Finding("fill", False, str(error))
+    return Finding(
+        "fill",
+        True,
+        f"{cold.candidates[0].texts[0]!r}; first one {since_start:.0f} ms after the start of the engine "
+        f"(load {_ms(cold, 'load')}), then {_ms(warm, 'total')}",
+    )
+
+
+def _ms(filled: Filled, stage: str) -> str:
+    return f"{filled.ms[stage]:.0f} ms" if stage in filled.ms else "unknown"
+
+
+def _packages(name: str, versions: dict[str, str | None], install: str) -> Finding:
+    missing = [package for package, version in versions.items() if version is None]
+    listed = ", ".join(f"{package} {version}" for package, version in versions.items() if version)
+    if missing:
+        return Finding(name, False, f"{', '.join(missing)} missing; {install}")
+    return Finding(name, True, listed)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
