@@ -1,0 +1,348 @@
+"""One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
+
+    python bench/gpu.py --out bench-out                                  # needs 58 GB of GPU memory
+    python bench/gpu.py --out bench-out --shape small --device cpu       # the same code on any machine
+
+Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
+layer on the reference's input, end to end with the reference's routing and with our own (in bf16 ties flip),
+and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
+timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
+never compared.
+
+Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
+quality. Prints a markdown table and writes it to OUT/gpu.md, all that was measured to OUT/gpu.json. Exit
+status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+# Runs from a bare checkout: a rented GPU machine installs nothing.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
+
+from bench.gpu_pair import NEVER, SHAPES, Pair, ReferenceArm, build, denoising, parity, random_ids
+from dgemma_engine.sampler import Schedule, SeededDraws
+
+FULL_GB_PER_PASS = 53.9
+"""What a bf16 pass at canvas 256 and context 2048 moves at the full shape; smaller canvases a little less."""
+FULL_GB_RESIDENT = 58
+OURS = "ours"
+LAUNCHES = {
+    "cudaLaunchKernel",
+    "cudaLaunchKernelExC",
+    "cuLaunchKernel",
+    "cuLaunchKernelEx",
+    "cudaGraphLaunch",
+}
+BLOCKS = 5
+PROFILED = 3
+
+
+class OursArm:
+    """Our denoising run with every row free."""
+
+    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
+        cache = pair.ours.new_cache(capacity=prefix.shape[1] + canvas)
+        pair.ours.encode(prefix, cache)
+        draws = SeededDraws(pair.ours.config.vocab_size, pair.device, seed=0)
+        self.run = denoising(pair.ours, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+
+    def step(self) -> None:
+        bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
+
+    def close(self) -> None:
+        pass
+
+
+Arm = ReferenceArm | OursArm
+ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
+    "transformers, dynamic cache": lambda *given: ReferenceArm(*given, static=False),
+    "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
+    OURS: OursArm,
+}
+
+
+@attrs.define
+class Timing:
+    """What was measured of one arm at one canvas: `device_ms` and `wall_ms` have one value per pass."""
+
+    arm: str
+    canvas: int
+    device_ms: list[float] = attrs.field(factory=list)
+    wall_ms: list[float] = attrs.field(factory=list)
+    launches: float = 0
+    kernels: float = 0
+    syncs: float = 0
+    peak_gb: float = 0
+    failure: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        numbers = {} if self.failure else {"device": spread(self.device_ms), "wall": spread(self.wall_ms)}
+        counts = {
+            "launches": self.launches,
+            "kernels": self.kernels,
+            "syncs": self.syncs,
+            "peak_gb": self.peak_gb,
+        }
+        return {"arm": self.arm, "canvas": self.canvas, **numbers, **counts, "failure": self.failure}
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and the 5th and 95th percentile."""
+    cuts = statistics.quantiles(values, n=20, method="inclusive")
+    return {"median": statistics.median(values), "p5": cuts[0], "p95": cuts[-1]}
+
+
+def time_canvas(pair: Pair, names: list[str], prefix: Tensor, canvas: int, warmup: int, passes: int) -> list[Timing]:
+    """Set up every arm, warm it up, count; then time blocks in turn. An arm that fails is left out."""
+    arms: dict[str, Arm] = {}
+    timings = [Timing(name, canvas) for name in names]
+    for timing in timings:
+        reset_peak(pair.device)
+        try:
+            arm = ARMS[timing.arm](pair, prefix, canvas, warmup + passes + 2 * PROFILED + 1)
+            for _ in range(warmup):
+                arm.step()
+            timing.syncs = count_syncs(arm, pair.device)
+            timing.launches, timing.kernels = count_launches(arm, pair.device)
+        except Exception as error:  # a compiler or a full card may fail one arm; the others still count
+            timing.failure = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            print(f"{timing.arm}, canvas {canvas}: {timing.failure}", file=sys.stderr)
+        else:
+            arms[timing.arm] = arm
+            timing.peak_gb = peak_gb(pair.device)
+    for block in range(BLOCKS):
+        for timing in timings:
+            if timing.arm in arms:
+                share = passes * (block + 1) // BLOCKS - passes * block // BLOCKS
+                time_block(arms[timing.arm], timing, share, pair.device)
+    for arm in arms.values():
+        arm.close()
+    return timings
+
+
+def time_block(arm: Arm, timing: Timing, passes: int, device: torch.device) -> None:
+    """Wall clock around each pass, which ends in a read of its stop flag; device time between events."""
+    events = []
+    for _ in range(passes):
+        start = time.perf_counter()
+        if device.type == "cuda":
+            pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            pair[0].record()
+            arm.step()
+            pair[1].record()
+            events.append(pair)
+        else:
+            arm.step()
+        timing.wall_ms.append(1e3 * (time.perf_counter() - start))
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+        timing.device_ms += [begin.elapsed_time(end) for begin, end in events]
+    else:
+        timing.device_ms += timing.wall_ms[-passes:]
+
+
+def count_syncs(arm: Arm, device: torch.device) -> float:
+    """Times a pass makes the host wait for the GPU, as torch's sync debug mode sees it."""
+    if device.type != "cuda":
+        return 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            for _ in range(PROFILED):
+                arm.step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    return sum("synchroniz" in str(warning.message) for warning in caught) / PROFILED
+
+
+def count_launches(arm: Arm, device: torch.device) -> tuple[float, float]:
+    """Launch calls and kernels a pass: a captured graph is one launch of many kernels."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities) as profile:
+        for _ in range(PROFILED):
+            arm.step()
+    events = profile.events() or []
+    names = Counter(event.name for event in events)
+    kernels = [event.name for event in events if str(event.device_type).endswith("CUDA")]
+    kernels = [name for name in kernels if not name.startswith(("Mem", "gpu_", "ProfilerStep"))]
+    return sum(names[name] for name in LAUNCHES) / PROFILED, len(kernels) / PROFILED
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """GB/s of a large copy within the device's memory, bytes read and written counted: the median of 20."""
+    size = 2**30 if device.type == "cuda" else 2**26
+    source = torch.randint(255, (size,), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    seconds = []
+    for _ in range(25):
+        synchronize(device)
+        start = time.perf_counter()
+        target.copy_(source)
+        synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size / statistics.median(seconds[5:]) / 1e9
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def reset_peak(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gb(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0
+
+
+def environment(pair: Pair) -> dict[str, str]:
+    cuda = pair.device.type == "cuda"
+    versions = {}
+    for name in ("torch", "triton", "transformers"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "none"
+    return {
+        "device": torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {torch.get_num_threads()} threads",
+        "dtype": str(pair.dtype).removeprefix("torch."),
+        "python": platform.python_version(),
+        "experts_in_transformers": str(getattr(pair.reference.config, "_experts_implementation", None)),
+        "attention_in_transformers": str(pair.reference.config._attn_implementation),
+        **versions,
+    }
+
+
+def table(report: dict[str, Any]) -> str:
+    """The report as markdown; a speed-up is against transformers' best arm at the same canvas."""
+    where, gate = report["environment"], report["parity"]
+    forced, free = max(gate["forced"].values()), max(gate["free"].values())
+    lines = [
+        f"{where['device']} · torch {where['torch']}, triton {where['triton']}, "
+        f"transformers {where['transformers']} · {where['dtype']} · shape {report['shape']} · "
+        f"context {report['context']} · batch 1 · {report['passes']} passes after {report['warmup']} · "
+        f"copy {report['copy_gb_s']:.0f} GB/s",
+        "",
+        f"Parity, largest relative error at canvas {gate['canvas']}: one layer {gate['layer']:.1g}; end to end "
+        f"{forced:.1g} with the routing forced, {free:.1g} free; samplers agree: {gate['samplers_agree']}.",
+        "",
+        "| canvas | arm | ms a pass | p5 | p95 | wall ms | speed-up | launches | kernels | syncs | peak GB | "
+        "of copy bandwidth |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in report["timings"]:
+        start = f"| {entry['canvas']} | {entry['arm']} |"
+        if entry["failure"]:
+            lines.append(f"{start} failed: {entry['failure']} |" + " |" * 9)
+            continue
+        device, rivals = entry["device"], rival_medians(report["timings"], entry["canvas"])
+        speedup = f"{min(rivals) / device['median']:.2f}×" if rivals and entry["arm"] == OURS else ""
+        full = report["shape"] == "full" and where["dtype"] == "bfloat16"
+        share = FULL_GB_PER_PASS / device["median"] * 1e3 / report["copy_gb_s"]
+        lines.append(
+            f"{start} {device['median']:.2f} | {device['p5']:.2f} | {device['p95']:.2f} | "
+            f"{entry['wall']['median']:.2f} | {speedup} | {entry['launches']:.0f} | {entry['kernels']:.0f} | "
+            f"{entry['syncs']:.0f} | {entry['peak_gb']:.1f} | {f'{share:.0%}' if full else ''} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def rival_medians(timings: list[dict[str, Any]], canvas: int) -> list[float]:
+    alike = [entry for entry in timings if entry["canvas"] == canvas and not entry["failure"]]
+    return [entry["device"]["median"] for entry in alike if entry["arm"] != OURS]
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json and gpu.md")
+    parser.add_argument("--shape", choices=list(SHAPES), default="full")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
+    parser.add_argument("--canvas", type=int, nargs="+", default=[256, 128, 64], help="tokens")
+    parser.add_argument("--context", type=int, default=2048, help="prefix tokens")
+    parser.add_argument("--passes", type=int, default=100, help="timed, per arm and canvas")
+    parser.add_argument("--warmup", type=int, default=20, help="passes before them")
+    parser.add_argument("--arms", choices=list(ARMS), nargs="+", default=list(ARMS))
+    return parser.parse_args()
+
+
+def unfit(arguments: argparse.Namespace) -> str | None:
+    """Why nothing can be timed here, in one line."""
+    device = torch.device(arguments.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "no CUDA device here; `--shape small --device cpu` checks the script"
+    if arguments.shape == "full":
+        if device.type != "cuda":
+            return f"the full shape needs a CUDA device with {FULL_GB_RESIDENT} GB"
+        free = torch.cuda.mem_get_info(device)[0] / 1e9
+        if free < FULL_GB_RESIDENT:
+            return f"the full shape needs {FULL_GB_RESIDENT} GB of GPU memory, {free:.0f} GB are free"
+    return None
+
+
+@torch.no_grad()
+def main() -> int:
+    arguments = parse_arguments()
+    if reason := unfit(arguments):
+        print(reason)
+        return 0
+    device = torch.device(arguments.device)
+    pair = build(SHAPES[arguments.shape], device, getattr(torch, arguments.dtype))
+    prefix = random_ids(pair, arguments.context)
+    report: dict[str, Any] = {
+        "shape": arguments.shape,
+        "context": arguments.context,
+        "passes": arguments.passes,
+        "warmup": arguments.warmup,
+        "environment": environment(pair),
+        "copy_gb_s": copy_bandwidth(device),
+        "parity": parity(pair, prefix, arguments.canvas[0]),
+        "timings": [],
+    }
+    sound = report["parity"]["ok"] and report["parity"]["samplers_agree"]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for canvas in arguments.canvas if sound else ():
+        timings = time_canvas(pair, arguments.arms, prefix, canvas, arguments.warmup, arguments.passes)
+        report["timings"] += [timing.summary() for timing in timings]
+        write(arguments.out, report)
+    write(arguments.out, report)
+    print(table(report))
+    if not sound:
+        print("the parity gate failed: nothing was timed", file=sys.stderr)
+    return 0 if sound else 1
+
+
+def write(out: Path, report: dict[str, Any]) -> None:
+    """After every canvas, so that a run that is cut short leaves what it has."""
+    (out / "gpu.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (out / "gpu.md").write_text(table(report), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

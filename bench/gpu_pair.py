@@ -1,0 +1,308 @@
+"""Our model and transformers' over one set of random weights, and the proof that they compute the same.
+
+What `gpu.py` times. Needs transformers; runs in whatever dtype and on whatever device it is told to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.model.config import parse_config
+from dgemma_engine.model.load import stored_name
+from dgemma_engine.sampler import Denoising, Draws, Schedule
+
+FULL = {
+    "vocab_size": 262_144,
+    "hidden_size": 2816,
+    "intermediate_size": 2112,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "num_global_key_value_heads": 2,
+    "sliding_window": 1024,
+    "max_position_embeddings": 262_144,
+    "num_experts": 128,
+    "top_k_experts": 8,
+    "moe_intermediate_size": 704,
+}
+SMALL = FULL | {
+    "vocab_size": 2048,
+    "hidden_size": 128,
+    "intermediate_size": 192,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "global_head_dim": 64,
+    "num_global_key_value_heads": 1,
+    "sliding_window": 64,
+    "num_experts": 32,
+    "top_k_experts": 4,
+    "moe_intermediate_size": 64,
+}
+SHAPES = {"full": FULL, "small": SMALL}
+SCORE_SPREAD = 3.0
+"""Standard deviation of attention scores: with query and key norms of 1 it is 16 and amplifies rounding."""
+LAYER_WEIGHT = 0.1
+"""Of the norms that scale what a layer adds: with 1 every layer of a random network amplifies rounding."""
+TOLERANCE = {torch.bfloat16: 5e-3, torch.float16: 2e-3, torch.float32: 1e-5}
+"""Of ‖ours − reference‖ / ‖reference‖ after one layer."""
+NEVER = 1e-9
+"""A confidence (nats) that no pass reaches."""
+
+
+@attrs.frozen
+class Pair:
+    """Our model and transformers' over the same weights."""
+
+    ours: DiffusionGemma
+    reference: Any
+    device: torch.device
+    dtype: torch.dtype
+
+
+def raw_config(text: dict[str, Any]) -> dict[str, Any]:
+    """The JSON of config.json, with the smallest vision tower that transformers accepts."""
+    kinds = ["full_attention" if index % 6 == 5 else "sliding_attention" for index in range(text["num_hidden_layers"])]
+    ropes = {
+        "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+        "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
+    }
+    ids = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    vision = {
+        "model_type": "gemma4_vision",
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+    }
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16, "position_embedding_size": 8}
+    return {
+        "model_type": "diffusion_gemma",
+        "canvas_length": 256,
+        "text_config": {**text, **ids, "layer_types": kinds, "rope_parameters": ropes},
+        "vision_config": {**vision, **heads},
+    }
+
+
+def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pair:
+    """Both models, made on meta and given one set of random tensors: N(0, 0.02), norms and scalars 1."""
+    from transformers import DiffusionGemmaConfig, DiffusionGemmaForBlockDiffusion
+
+    raw = raw_config(text)
+    with torch.device("meta"):
+        ours = DiffusionGemma(parse_config(raw))
+        reference: Any = DiffusionGemmaForBlockDiffusion(DiffusionGemmaConfig.from_dict(raw))
+    torch.manual_seed(0)
+    state = {name: random_tensor(name, value.shape, device, dtype) for name, value in ours.state_dict().items()}
+    ours.load_state_dict(state, assign=True)
+
+    encoder = reference.model.encoder
+    encoder.vision_tower, encoder.embed_vision = nn.Identity(), nn.Identity()
+    stored = {stored_name(name): value for name, value in state.items()}
+    shared = {name: stored[tied_name(name, stored)] for name in reference.state_dict()}
+    reference.load_state_dict(shared, assign=True)
+    for side in (encoder.language_model, reference.model.decoder):
+        side.rotary_emb = type(side.rotary_emb)(reference.config.text_config).to(device)
+        side.embed_tokens.embed_scale = torch.tensor(text["hidden_size"] ** 0.5, device=device)
+    for name, value in reference.state_dict().items():
+        assert value.data_ptr() == shared[name].data_ptr(), f"{name} is a copy"
+    owned = {value.data_ptr() for value in ours.state_dict().values()}
+    assert owned == {value.data_ptr() for value in reference.state_dict().values()}, "weights exist twice"
+    return Pair(ours.eval().requires_grad_(False), reference.eval().requires_grad_(False), device, dtype)
+
+
+def random_tensor(name: str, shape: torch.Size, device: torch.device, dtype: torch.dtype) -> Tensor:
+    value = torch.empty(shape, device=device, dtype=dtype)
+    if name.endswith(("q_norm.weight", "k_norm.weight")):
+        return value.fill_(SCORE_SPREAD**0.5 / shape[0] ** 0.25)
+    if name.endswith(("post_attention_layernorm.weight", "post_feedforward_layernorm.weight")):
+        return value.fill_(LAYER_WEIGHT)
+    return value.fill_(1.0) if value.dim() == 1 else value.normal_(0, 0.02)
+
+
+def tied_name(name: str, stored: dict[str, Tensor]) -> str:
+    """The stored tensor that transformers' parameter `name` is tied to."""
+    if name == "lm_head.weight":
+        return "model.decoder.embed_tokens.weight"
+    return name if name in stored else name.replace("model.encoder.language_model.", "model.decoder.")
+
+
+class ReferenceArm:
+    """transformers' own denoising loop, set up by its `generate` and then driven one pass at a time."""
+
+    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, static: bool) -> None:
+        self.model = pair.reference
+        self.model.config.canvas_length = canvas
+        self.inputs: dict[str, Any] = {}
+
+        def capture(**inputs: Any) -> None:
+            self.inputs = inputs
+            raise _SetUpError
+
+        settings: dict[str, Any] = {
+            "max_new_tokens": canvas,
+            "max_denoising_steps": passes,
+            "eos_token_id": None,
+        }
+        settings |= {"cache_implementation": "static"} if static else {}
+        with mock.patch.object(self.model, "_denoising_step", capture), suppress(_SetUpError):
+            self.model.generate(input_ids=prefix, confidence_threshold=NEVER, **settings)
+
+    def step(self) -> None:
+        inputs = self.inputs
+        state = self.model._denoising_step(**inputs)
+        names = ("current_canvas", "argmax_canvas", "self_conditioning_logits", "finished_denoising")
+        inputs.update(zip(names, state, strict=True))
+        inputs["cur_step"] -= 1
+        bool(torch.all(inputs["finished_denoising"]))  # generate asks this after every pass
+
+    def close(self) -> None:
+        for name in [name for name in vars(self.model) if name == "_cache" or name.startswith("_compiled_")]:
+            delattr(self.model, name)
+        torch._dynamo.reset()
+
+
+class _SetUpError(Exception):
+    """Leaves `generate` once everything before its first pass is done."""
+
+
+def denoising(model: Any, cache: Any, canvas: int, device: torch.device, schedule: Schedule, draws: Draws) -> Denoising:
+    """A run over one canvas without pinned rows and without a draft."""
+    free = torch.ones(1, canvas, dtype=torch.bool, device=device)
+    return Denoising(
+        model=model,
+        cache=cache,
+        canvas=torch.zeros(1, canvas, dtype=torch.long, device=device),
+        free=free,
+        kept=~free,
+        schedule=schedule,
+        draws=draws,
+        forbidden=torch.zeros(model.config.vocab_size, dtype=torch.bool, device=device),
+    )
+
+
+def parity(pair: Pair, prefix: Tensor, canvas: int) -> dict[str, Any]:
+    """The gate: every layer alone on the reference's input and routing, and the samplers.
+
+    Reported beside it are the errors from end to end, routing forced and free: rounding adds up over the
+    layers, and a flipped expert more so.
+    """
+    ids = random_ids(pair, canvas)
+    layers: list[Tensor] = []
+    routing: list[Any] = []
+    with hooked(pair.reference, "TextLayer", layers.append), hooked(pair.reference, "Router", routing.append):
+        wanted = reference_states(pair, prefix, ids)
+    signal = pair.ours.soft_embedding(wanted["first pass logits"] / 0.8)
+
+    free = our_states(pair, prefix, ids, signal)
+    routes = iter(routing)
+    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]):
+        forced = our_states(pair, prefix, ids, signal)
+    routes, targets = iter(routing), iter(layers)
+    errors: list[float] = []
+
+    def compare(output: Tensor) -> Tensor:
+        target = next(targets)
+        errors.append(relative_error(output, target))
+        return target
+
+    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), hooked(pair.ours, "Layer", compare):
+        our_states(pair, prefix, ids, signal)
+    return {
+        "canvas": canvas,
+        "layer": max(errors),
+        "forced": {name: relative_error(forced[name], wanted[name]) for name in wanted},
+        "free": {name: relative_error(free[name], wanted[name]) for name in wanted},
+        "samplers_agree": samplers_agree(pair, canvas),
+        "ok": max(errors) < TOLERANCE[pair.dtype],
+    }
+
+
+def reference_states(pair: Pair, prefix: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    """Hidden states and logits: a prefill and two passes over the canvas `ids`, the second conditioned."""
+    from transformers import DynamicCache
+
+    cache, logits = DynamicCache(config=pair.reference.config.get_text_config()), None
+    encoder, decoder = pair.reference.model.encoder, pair.reference.model.decoder
+    states = {"encoder": encoder(input_ids=prefix, past_key_values=cache).last_hidden_state}
+    for name in ("first pass", "second pass"):
+        inputs = {"decoder_input_ids": ids, "past_key_values": cache, "self_conditioning_logits": logits}
+        states[name] = decoder(**inputs).last_hidden_state
+        capped = torch.tanh(pair.reference.lm_head(states[name]).float() / 30) * 30
+        states[f"{name} logits"] = capped
+        logits = (capped / 0.8).to(pair.dtype)
+    return states
+
+
+def our_states(pair: Pair, prefix: Tensor, ids: Tensor, signal: Tensor) -> dict[str, Tensor]:
+    cache = pair.ours.new_cache(prefix.shape[1] + ids.shape[1])
+    states = {"encoder": pair.ours.encode(prefix, cache)}
+    for name, given in (("first pass", None), ("second pass", signal)):
+        states[name] = pair.ours.decode(ids, cache, given)
+        states[f"{name} logits"] = pair.ours.logits(states[name])
+    return states
+
+
+@contextmanager
+def hooked(model: nn.Module, kind: str, hook: Callable[[Any], Any]) -> Iterator[None]:
+    """Show the output of every module whose class is named `…kind` to `hook`, which may replace it."""
+    modules = [module for module in model.modules() if type(module).__name__.endswith(kind)]
+    handles = [module.register_forward_hook(lambda _module, _args, output: hook(output)) for module in modules]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def samplers_agree(pair: Pair, canvas: int) -> bool:
+    """One pass of both samplers on the same peaked logits, noise and samples: the canvases must be equal."""
+    vocab, shape = pair.ours.config.vocab_size, (1, canvas)
+    logits = 20 * torch.tanh(torch.randn(*shape, vocab, device=pair.device) / 4)
+    first, noise, sample = (torch.randint(vocab, shape, device=pair.device) for _ in range(3))
+    arm = ReferenceArm(pair, random_ids(pair, 8), canvas, passes=4, static=False)
+    arm.inputs |= {
+        "current_canvas": first,
+        "decoder_forward": lambda **_: SimpleNamespace(logits=logits.clone()),
+    }
+    with (
+        mock.patch.object(torch, "randint", return_value=noise),
+        mock.patch.object(torch, "multinomial", return_value=sample.view(-1, 1)),
+    ):
+        arm.step()
+    noises = iter([first, noise])
+    draws = SimpleNamespace(noise=lambda _: next(noises), sample=lambda _: sample.view(-1))
+    stub = SimpleNamespace(
+        config=pair.ours.config,
+        decode=lambda *_: logits,
+        logits=lambda hidden: hidden,
+        soft_embedding=lambda given: given[..., :1],
+    )
+    ours = denoising(stub, None, canvas, pair.device, Schedule(4), draws)  # pyright: ignore[reportArgumentType]
+    done = ours.advance()
+    accepted = arm.inputs["sampler"].accepted_token_mask
+    return (
+        0 < int(accepted.sum()) < canvas
+        and torch.equal(done.accepted, accepted)
+        and torch.equal(done.canvas, arm.inputs["current_canvas"])
+        and torch.equal(done.argmax, arm.inputs["argmax_canvas"])
+    )
+
+
+def random_ids(pair: Pair, count: int) -> Tensor:
+    return torch.randint(pair.ours.config.vocab_size, (1, count), device=pair.device)
+
+
+def relative_error(got: Tensor, wanted: Tensor) -> float:
+    return float((got.float() - wanted.float()).norm() / wanted.float().norm())
