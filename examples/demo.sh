@@ -19,8 +19,8 @@ fill() {
 }
 
 fill inventory.py 27:64 'Close what is open, in Python' --seed 1
-fill inventory.py 13:34 'Name the attribute' --max-tokens 2 --seed 1
-fill settings.json 8:48 'Close a list, in JSON' --max-tokens 4 --seed 1
+fill inventory.py 33:30 'Replace an argument by what stands around it' --until 33:39 --seed 1
+fill settings.json 8:48 'Close a list, in JSON, the best of three' --max-tokens 4 --candidates 3 --seed 1
 fill notes.md 11:1 'Close a fence, in markdown' --max-tokens 4 --seed 1
 fill crlf_config.py 12:1 'A file with CRLF line ends keeps them' --max-tokens 4 --seed 1
 fill emoji.py 7:34 'Columns count characters, whatever their width' --max-tokens 4 --seed 1
