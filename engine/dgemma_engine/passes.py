@@ -22,7 +22,7 @@ WholeTexts: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 
 
 SPARE_PASSES = 2
-"""A canvas gets this many passes more than it has free rows: each pass settles at least one of them."""
+"""A canvas gets this many passes more than it has free rows: each pass accepts at least one of them."""
 
 
 @frozen

@@ -179,7 +179,9 @@ def test_a_path_that_is_no_file_is_one_line(cli, engine, path, complaint):
     assert (ran.code, ran.out, ran.err) == (2, "", f"error: {complaint}\n")
 
 
-@pytest.mark.skipif(ROOT and not shutil.which("setpriv"), reason="root reads everything")
+@pytest.mark.skipif(
+    ROOT and not shutil.which("setpriv"), reason="root reads everything; run as another user, or install setpriv"
+)
 def test_a_file_without_permission_is_one_line(cli, engine):
     path = cli.file("f.py", "a\n")
     path.chmod(0)
@@ -189,7 +191,9 @@ def test_a_file_without_permission_is_one_line(cli, engine):
     assert ran.err == "error: no permission to read f.py; change its mode or run as its owner\n"
 
 
-@pytest.mark.skipif(ROOT and not shutil.which("setpriv"), reason="root writes everything")
+@pytest.mark.skipif(
+    ROOT and not shutil.which("setpriv"), reason="root writes everything; run as another user, or install setpriv"
+)
 @pytest.mark.parametrize("read_only", ["file", "folder"])
 def test_what_cannot_be_written_is_one_line(cli, engine, read_only):
     path = cli.file("f.py", "a\n")

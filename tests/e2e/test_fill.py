@@ -20,7 +20,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = re.findall(r"^fill (\S+) (\d+:\d+)", (EXAMPLES / "demo.sh").read_text(), re.MULTILINE)
 
 nano = models.bundled()[0]
-needs_nano = pytest.mark.skipif(nano.problem is not None, reason=f"nano: {nano.problem}")
 
 SOURCE = "def mean(values):\n    return sum(values) / len(values\n\n\nprint(mean([1, 2, 3]))\n"
 
@@ -166,7 +165,6 @@ def test_the_crlf_example_has_crlf_line_ends():
     assert content.count(b"\r\n") == content.count(b"\n") > 5
 
 
-@needs_nano
 def test_nano_is_listed(cli: Cli):
     (listed,) = json.loads(cli("model", "list", "--json").out)
     assert listed == {"name": "nano", "folder": str(nano.folder), "bytes": nano.size, "problem": None}
@@ -174,7 +172,6 @@ def test_nano_is_listed(cli: Cli):
     assert (plain.code, plain.out.split()[0]) == (0, "nano")
 
 
-@needs_nano
 def test_doctor_finds_a_sound_installation(cli: Cli):
     ran = cli("doctor", "--json")
     findings = json.loads(ran.out)
@@ -183,7 +180,6 @@ def test_doctor_finds_a_sound_installation(cli: Cli):
     assert {finding["name"] for finding in findings} >= {"python", "engine packages", "nano", "fill"}
 
 
-@needs_nano
 def test_the_demo_fills_every_example_and_changes_none(cli: Cli):
     before = {path.name: path.read_bytes() for path in EXAMPLES.iterdir()}
     env = environment()

@@ -63,7 +63,7 @@ def test_grouped_is_each(dtype: torch.dtype, count: int, chosen: int, rows: int,
         assert error < (1e-6 if dtype == torch.float32 else 1e-2)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="runs where torch finds a CUDA device")
 def test_grouped_on_a_gpu() -> None:
     experts = experts_of(128, 8, torch.bfloat16)
     inputs = routed(experts, 256, 8, seed=0)

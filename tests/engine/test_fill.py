@@ -363,6 +363,13 @@ def test_the_budget_of_passes(engine: Engine, passes: list[Seen]) -> None:
     assert filled.candidates[0].passes == len(passes) == 5
 
 
+def test_a_short_hole_does_not_spend_a_long_budget(engine: Engine, passes: list[Seen]) -> None:
+    never = evolve(engine.schedule, confidence=0)
+    filled = fill(evolve(engine, schedule=never), "x = ", Hole(1), "\n", passes=50, length="exact")
+    assert filled.candidates[0].finish == "passes"
+    assert filled.candidates[0].passes == len(passes) == 3
+
+
 @pytest.mark.parametrize("parts", [("x = ", Hole(8), "\n"), ("", Hole(70), "\n"), ("a", Hole(20), "b", Hole(20), "")])
 def test_a_deadline_ends_with_what_is_there(engine: Engine, passes: list[Seen], parts: tuple) -> None:
     filled = fill(engine, *parts, passes=40, deadline_ms=0.001)

@@ -80,7 +80,6 @@ def test_same_draws_same_canvases(folder: Path, case: Case, seed: int) -> None:
     check_run(folder, case, seed)
 
 
-@pytest.mark.skipif(not NANO.is_dir(), reason="nano is not there: test_parity.py says so")
 @pytest.mark.parametrize("case", [Case("as-released", passes=8), Case("hot", passes=4, t_max=1.5)], ids=str)
 def test_same_draws_same_canvases_on_nano(case: Case) -> None:
     check_run(NANO, case, seed=0)

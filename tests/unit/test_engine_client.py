@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 
 import pytest
 
@@ -65,11 +64,9 @@ def test_an_engine_that_fails_in_a_fill(tmp_path, behaviour, complaint):
 )
 @pytest.mark.usefixtures("quick")
 def test_an_engine_that_fails_at_the_start(tmp_path, behaviour, complaint):
-    start = time.monotonic()
     with pytest.raises(EngineUnavailable) as caught, EngineClient(interpreter(tmp_path, behaviour)):
         pass
     assert complaint in str(caught.value)
-    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(

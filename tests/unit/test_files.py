@@ -13,7 +13,7 @@ from dgemma_lsp import files
 from dgemma_lsp.files import FileError, read_source, shown, write_source
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
-as_user = pytest.mark.skipif(ROOT, reason="root may read and write everything")
+as_user = pytest.mark.skipif(ROOT, reason="root may read and write everything; run as another user")
 
 
 @given(st.binary(max_size=40).filter(lambda data: b"\0" not in data))
