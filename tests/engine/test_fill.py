@@ -18,7 +18,6 @@ from torch import Tensor
 
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
-from dgemma_engine.holes import find_join, plans
 from dgemma_engine.sampler import PINNED_SIGNALS, Denoising, Pass
 from dgemma_engine.tokenizer import Tokenizer
 from dgemma_engine.wire import Draft, Filled, Hole, MaskedText
@@ -252,30 +251,6 @@ def test_characters_that_two_blocks_share(engine: Engine) -> None:
     assert text == "€" * 20
 
 
-@pytest.mark.parametrize(
-    ("text", "suffix", "expected"),
-    [
-        ("one = 1\n", "\nreturn one\n", None),
-        ("one = 1\n    return one\n", "\n    return one\n", "one = 1"),
-        ("one = 1\r\n    return one\r\n", "\r\n    return one\r\n", "one = 1"),
-        ("one = 1\n\n    return one", "\n    return one\n", "one = 1\n"),
-        ("one = 1\n    return one", "\n\n    return one\n", "one = 1"),
-        ("one = 1\n\treturn one", "\n    return one\n", "one = 1"),
-        ("\n    return one", "\n    return one", ""),
-        ("values, other=None)", ", other=None)\n", "values"),
-        ("values  # why not", "  # why not\n", "values"),
-        ("x)\n", ")\n", None),
-        ("", "\nreturn one\n", None),
-        ("anything", "", None),
-        ("anything", " \n \n", None),
-        ("return one and return one", "return one", ""),
-    ],
-)
-def test_where_a_text_meets_what_follows(text: str, suffix: str, expected: str | None) -> None:
-    joined = find_join(text, suffix)
-    assert (None if joined is None else text[:joined]) == expected
-
-
 def test_a_long_hole_ends_where_the_suffix_begins(engine: Engine) -> None:
     """The line after the hole straddles two blocks of what the model writes."""
     suffix = "\nmean(values)\n"
@@ -401,28 +376,6 @@ def test_cancel_between_pieces_of_the_prefix(tiny_checkpoint: Path, tmp_path: Pa
     with mock.patch.object(engine.model, "encode", observed), pytest.raises(EngineError):
         fill(engine, text, Hole(2), cancelled=lambda: asked.append(1) or len(asked) > 2)
     assert pieces == [512, 512]
-
-
-@pytest.mark.parametrize(
-    ("policy", "limits", "elastic", "expected"),
-    [
-        ("exact", [5], True, [([5], False)]),
-        ("elastic", [5, 2], True, [([5, 2], True)]),
-        ("auto", [8], True, [([8], True), ([1], False), ([2], False)]),
-        ("auto", [1, 5], True, [([1, 5], True), ([1, 1], False), ([1, 2], False)]),
-        ("auto", [3], False, [([1], False), ([2], False), ([3], False)]),
-        ("probe", [5, 2], True, [([1, 1], False), *([([n, 2], False) for n in (2, 3, 4, 5)])]),
-        ("probe", [1], False, [([1], False)]),
-    ],
-)
-def test_ways_to_size_holes(policy: str, limits: list[int], elastic: bool, expected: list) -> None:
-    assert plans(policy, limits, elastic) == expected
-
-
-@given(st.integers(1, 256), st.sampled_from(["exact", "elastic", "probe", "auto"]))
-@settings(max_examples=40)
-def test_some_plan_uses_all_of_the_hole(limit: int, policy: str) -> None:
-    assert max(slots for (slots,), _ in plans(policy, [limit], True)) == limit
 
 
 def test_elastic_needs_a_filler(without_filler: Engine) -> None:
