@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dgemma_lsp.commands import doctor, fill, model
+from dgemma_lsp.commands import doctor, engine, fill, model
 from dgemma_lsp.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(fill.fill)
+app.add_typer(engine.app, name="engine")
 app.add_typer(model.app, name="model")
 app.command()(doctor.doctor)
 
@@ -55,6 +56,9 @@ def main() -> None:
             # A bug of the engine, not a mistake of the user.
             print(details, file=sys.stderr)
         sys.exit(1 if details else 2)
+    except KeyboardInterrupt:
+        # What a shell makes of SIGINT. Newer versions of typer do this themselves.
+        sys.exit(130)
 
 
 if __name__ == "__main__":

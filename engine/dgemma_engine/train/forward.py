@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..model import DiffusionGemma
-from ..model.attention import rotation
-from ..model.diffusion_gemma import attention_mask
+from ..model.attention import gather, rotation
+from ..model.rows import causal_mask
 
 KeysValues = list[tuple[Tensor, Tensor]]
 
@@ -21,19 +21,20 @@ def encode(model: DiffusionGemma, ids: Tensor) -> tuple[Tensor, KeysValues]:
     length = ids.shape[1]
     window = model.config.sliding_window
     masks = {
-        "full_attention": attention_mask(0, length, 0, 0, None, ids.device),
-        "sliding_attention": attention_mask(0, length, 0, 0, window, ids.device),
+        "full_attention": causal_mask(0, length, 0, None, ids.device),
+        "sliding_attention": causal_mask(0, length, 0, window, ids.device),
     }
     turns = _rotations(model, torch.arange(length, device=ids.device)[None])
     kept: KeysValues = []
 
-    def append(keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        kept.append((keys, values))
-        return keys, values
-
     x = model.embed(ids)
     for layer, shape in zip(model.layers, model.config.layers, strict=True):
-        x = layer(x, turns[shape.kind], masks[shape.kind], append, length)
+
+        def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor = masks[shape.kind]) -> Tensor:
+            kept.append((key.transpose(1, 2), value.transpose(1, 2)))
+            return gather(query, *kept[-1], mask)
+
+        x = layer(x, turns[shape.kind], attend, length)
     return model.norm(x), kept
 
 
@@ -57,11 +58,14 @@ def decode(
     x = model.self_conditioning(model.embed(canvas), signal)
     for index, (layer, shape) in enumerate(zip(model.layers, model.config.layers, strict=True)):
 
-        def append(keys: Tensor, values: Tensor, index: int = index) -> tuple[Tensor, Tensor]:
-            past_keys, past_values = (_for_each_canvas(part, canvases) for part in kept[index])
-            return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
+        def attend(query: Tensor, key: Tensor, value: Tensor, index: int = index, kind: str = shape.kind) -> Tensor:
+            keys, values = (
+                torch.cat([_for_each_canvas(past, canvases), new.transpose(1, 2)], dim=2)
+                for past, new in zip(kept[index], (key, value), strict=True)
+            )
+            return gather(query, keys, values, masks[kind])
 
-        x = layer(x, turns[shape.kind], masks[shape.kind], append, 0)
+        x = layer(x, turns[shape.kind], attend, 0)
     return model.norm(x)
 
 

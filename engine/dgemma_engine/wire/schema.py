@@ -69,7 +69,7 @@ def _reader(annotation: Any) -> Reader:
 def _map_reader(kind: type) -> Reader:
     hints = get_type_hints(kind)
     fields = [(field.name, _reader(hints[field.name])) for field in attrs.fields(kind)]
-    required = [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING]
+    required = sorted(_required(kind))
 
     def read(value: Any, place: str) -> Any:
         plain = _expect(dict, value, place)
@@ -86,18 +86,25 @@ def _map_reader(kind: type) -> Reader:
 
 
 def _union_reader(members: tuple[Any, ...]) -> Reader:
-    """Members are told apart by the type msgpack gives them: nil, a map for a class, or the scalar itself."""
+    """Members are told apart by the type msgpack gives them; of several classes the one whose fields are all there."""
     optional = NoneType in members
-    nested = [_reader(member) for member in members if attrs.has(member)]
+    nested = [(_required(member), _reader(member)) for member in members if attrs.has(member)]
     scalars = [_reader(member) for member in members if member is not NoneType and not attrs.has(member)]
 
     def read(value: Any, place: str) -> Any:
         if value is None and optional:
             return None
-        readers = nested if isinstance(value, dict) and nested else scalars or nested
-        return readers[0](value, place)
+        if nested and (isinstance(value, dict) or not scalars):
+            fitting = [reader for required, reader in nested if isinstance(value, dict) and required <= value.keys()]
+            return (fitting or [reader for _, reader in nested])[0](value, place)
+        return scalars[0](value, place)
 
     return read
+
+
+@functools.cache
+def _required(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING)
 
 
 def _expect(kind: type | tuple[type, ...], value: Any, place: str) -> Any:
