@@ -61,7 +61,8 @@ def serve() -> int:
 
 def _initialize(server: Server, params: types.InitializeParams) -> None:
     server.set_up(params)
-    if params.process_id is not None:
+    # Looked at before the answer: an editor that cannot be seen then is in another container, and is not watched.
+    if params.process_id is not None and _lives(params.process_id):
         server.chore(_watch(params.process_id))
 
 
@@ -71,12 +72,7 @@ async def _shut_down(server: Server, _: None) -> None:
 
 
 async def _watch(pid: int) -> None:
-    """End with the editor, should it die without a word.
-
-    An editor that cannot be seen, since it is in another container, is not watched.
-    """
-    if not _lives(pid):
-        return
+    """End with the editor, should it die without a word."""
     while _lives(pid):
         await asyncio.sleep(PARENT_S)
     os._exit(1)

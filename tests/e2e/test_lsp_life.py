@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Home
+from tests.e2e.conftest import Home, private_home
 from tests.e2e.editor import Editor, LspError, editor, played
 
 NO_ENGINE: dict[str, Any] = {"enginePython": "/nowhere/python"}
@@ -29,6 +31,12 @@ async def code_of(one: Editor, method: str, params: object) -> int | None:
 
 async def last(one: Editor) -> str:
     return (await one.command("dgemma.explainLast"))["outcome"]
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Home]:
+    """A home without a daemon, which other suites may have started in theirs."""
+    yield from private_home()
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
@@ -73,13 +81,13 @@ async def test_how_it_ends(home: Home, how: str, status: int) -> None:
 @played
 async def test_it_ends_with_its_editor(home: Home) -> None:
     code = "import dgemma_lsp.server.serve as s; s.PARENT_S = 0.05; raise SystemExit(s.serve())"
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     one = Editor(home.environment)
     await one.spawn("-c", code)
     await one.request("initialize", {"processId": parent.pid, "rootUri": None, "capabilities": {}})
     assert one.process.returncode is None
     parent.kill()
-    await parent.wait()
+    parent.communicate()
     assert await one.ended() == 1
 
 
