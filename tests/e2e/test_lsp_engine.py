@@ -103,7 +103,10 @@ async def test_completion_is_for_those_who_want_it(home: Home) -> None:
         await one.ready()
         uri, document, at = opened(one, "call.py")
         position = {"line": at.line, "character": at.character}
-        answer = await one.request("textDocument/completion", {"textDocument": {"uri": uri}, "position": position})
+        params = {"textDocument": {"uri": uri}, "position": position}
+        # Fills are drawn at random: one of some comes to something.
+        answers = [await one.request("textDocument/completion", params) for _ in range(4)]
+        answer = next(answer for answer in answers if answer["items"])
         [item] = answer["items"]
         assert answer["isIncomplete"]
         typed = document.text[document.word_start(document.offset_at(at)) : document.offset_at(at)]
@@ -119,7 +122,8 @@ async def test_two_windows_share_one_engine(home: Home) -> None:
         await asyncio.gather(one.ready(), other.ready())
         reports = [(await each.command("dgemma.status"))["engine"] for each in (one, other)]
         assert reports[0]["pid"] == reports[1]["pid"]
-        assert len(reports[1]["models"]) == 1
+        # Other suites may have had other models loaded.
+        assert [model["name"] for model in reports[1]["models"]].count("nano") == 1
         places = [opened(each, "call.py") for each in (one, other)]
         answers = await asyncio.gather(
             *(
