@@ -23,7 +23,7 @@ from dgemma_lsp.errors import UserError
 from dgemma_lsp.files import shown
 
 BASE = ("dgemma-lsp", "attrs", "msgpack", "platformdirs", "rich", "typer")
-ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy", "psutil")
+ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy", "psutil", "jinja2")
 
 SAMPLE = MaskedText(("def add(first, second):\n    return first +", Hole(4), "\n"))
 

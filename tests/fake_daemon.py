@@ -1,5 +1,7 @@
 """`python -m tests.fake_daemon BEHAVIOUR`: the fake engine as a process.
 
+`scripted` plays the file that DGEMMA_SCRIPT names.
+
 It keeps the contract of `python -m dgemma_engine`: a lock, `ready PID` or `held`, detached, gone when nobody wants it.
 """
 
@@ -11,6 +13,7 @@ import fcntl
 import os
 import sys
 import time
+from pathlib import Path
 
 from dgemma_engine import wire
 from tests.fake_engine import FakeEngine
@@ -56,6 +59,8 @@ def main(behaviour: str) -> None:
 
 async def _live(endpoint: wire.Endpoint, behaviour: str, said: int) -> None:
     engine = await FakeEngine(behaviour).listen(endpoint)
+    if behaviour == "scripted":
+        engine.play(Path(os.environ["DGEMMA_SCRIPT"]))
     os.close(said)
     if behaviour == "short-lived":
         return

@@ -7,6 +7,7 @@ that.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import shlex
@@ -14,6 +15,8 @@ import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+
+import attrs
 
 from dgemma_engine import wire
 
@@ -35,6 +38,7 @@ FAILURES = {
     "buggy": ("internal", "KeyError: 3\nTraceback: here"),
     "missing": ("engine-missing", "No module named 'torch'"),
     "busy": ("busy", "8 requests wait already; try again"),
+    "uninstructed": ("instructions", "it follows no instructions; another model does"),
 }
 BYTES = {
     "half frame": b"\0\0\0\x10abc",
@@ -52,13 +56,26 @@ class FakeEngine:
         self.clients = 0
         self.script: list[tuple[str, ...]] = []
         """Candidates of the fills and refinements to come; the last ones stay."""
+        self.drafts: tuple[str, ...] = ("draft 1", "draft 2")
+        """What is drafted on the way to any of them."""
+        self.delay = 0.0
+        """Seconds between two drafts."""
         self.texts: dict[str | None, tuple[int, str]] = {}
         """The pinned text of each document, and its request."""
         self.done = asyncio.Event()
         self._news = asyncio.Event()
+        self._cancelled: set[int] = set()
+        self._late: list[Callable[[], None]] = []
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self._endpoint: wire.Endpoint | None = None
+
+    def play(self, path: Path) -> None:
+        """Take the script from a JSON file: `candidates`, a list for each fill to come, `drafts` and `delay`."""
+        told = json.loads(path.read_text(encoding="utf-8"))
+        self.script = [tuple(candidates) for candidates in told["candidates"]]
+        self.drafts = tuple(told.get("drafts", self.drafts))
+        self.delay = told.get("delay", 0.0)
 
     async def listen(self, endpoint: wire.Endpoint) -> FakeEngine:
         self._endpoint = endpoint
@@ -82,6 +99,11 @@ class FakeEngine:
         """Say something of its own accord, to everybody."""
         for writer in self._writers:
             writer.write(wire.encode(message))
+
+    def answer_late(self) -> None:
+        """The fills that a silent one has kept to itself."""
+        while self._late:
+            self._late.pop(0)()
 
     def hang_up(self) -> None:
         for writer in self._writers:
@@ -144,6 +166,7 @@ class FakeEngine:
                 say(wire.Done(message.id))
                 self.done.set()
         elif isinstance(message, wire.Cancel):
+            self._cancelled.add(message.id)
             say(wire.Failed(message.id, "cancelled", "the request was cancelled"))
         elif isinstance(message, wire.Status) and self.behaviour != "silent":
             say(self._report(message.id))
@@ -151,7 +174,7 @@ class FakeEngine:
             say(wire.Scored(message.id, tuple(-float(len(text)) for text in message.candidates)))
         elif isinstance(message, wire.Lease):
             say(wire.Progress(message.id, "loading", 0.5))
-            say(wire.Leased(message.id, message.model))
+            say(wire.Leased(message.id, message.model, instructed=message.model != "nano"))
         elif isinstance(message, wire.Unload):
             say(wire.Done(message.id))
         elif isinstance(message, wire.Warm) and self._took(message, say):
@@ -183,8 +206,10 @@ class FakeEngine:
             say(wire.Progress(request.id, "loading", 0.0))
         elif self.behaviour == "waits":
             say(wire.Progress(request.id, "waiting"))
+        elif self.behaviour == "scripted":
+            self._tell(request, say, 0)
         elif self.behaviour == "silent":
-            pass
+            self._late.append(lambda: filled(request, say, self._next()))
         elif self.behaviour == "rambling":
             if isinstance(request, wire.Refine) or self._took(request, say):
                 # In any order, and cancelled or not: what comes late is dropped by its id.
@@ -194,6 +219,18 @@ class FakeEngine:
         elif isinstance(request, wire.Refine) or self._took(request, say):
             filled(request, say, self._next())
         return True
+
+    def _tell(self, request: wire.Fill | wire.Refine, say: Say, index: int) -> None:
+        """The drafts one after the other, unless the request is cancelled, and then the candidates."""
+        if request.id in self._cancelled:
+            return
+        if index == len(self.drafts):
+            filled(attrs.evolve(request, drafts=False), say, self._next())
+            return
+        if request.drafts:
+            cells = (wire.Cell(self.drafts[index], "noise", 0.5),)
+            say(wire.Draft(request.id, index + 1, len(self.drafts), 10.0 * index, cells, (self.drafts[index],)))
+        asyncio.get_running_loop().call_later(self.delay, self._tell, request, say, index + 1)
 
     def _next(self) -> tuple[str, ...]:
         return self.script.pop(0) if len(self.script) > 1 else (self.script or [()])[0]

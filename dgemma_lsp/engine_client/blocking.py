@@ -22,7 +22,7 @@ def _blocking(
 ) -> Callable[Concatenate[BlockingEngine, Options], Result]:
     @functools.wraps(method)
     def call(self: BlockingEngine, /, *args: Options.args, **kwargs: Options.kwargs) -> Result:
-        return self._run(method(self._client, *args, **kwargs))
+        return self.run(method(self.client, *args, **kwargs))
 
     return call
 
@@ -46,7 +46,7 @@ class BlockingEngine:
     def __init__(
         self, python: str | None = None, *, name: str = "", idle_s: float | None = None, start: bool = True
     ) -> None:
-        self._client = EngineClient(python, name=name, idle_s=idle_s, start=start)
+        self.client = EngineClient(python, name=name, idle_s=idle_s, start=start)
         self._loop = asyncio.new_event_loop()
 
     def __enter__(self) -> BlockingEngine:
@@ -59,11 +59,12 @@ class BlockingEngine:
         """Leaves the daemon to itself; can be called again."""
         if not self._loop.is_closed():
             try:
-                self._run(self._client.close())
+                self.run(self.client.close())
             finally:
                 self._loop.close()
 
-    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+    def run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What becomes of something that waits for `client`; a second use of it at the same time is a mistake."""
         if self._loop.is_closed():
             work.close()
             raise EngineUnavailable("the client of the engine is closed")

@@ -53,6 +53,7 @@ class EngineClient:
         length: str = "auto",
         spares: bool = False,
         trace: bool = False,
+        prompt: wire.Prompt | None = None,
         on_draft: OnDraft | None = None,
         on_progress: OnProgress | None = None,
     ) -> wire.Filled:
@@ -75,6 +76,7 @@ class EngineClient:
             spares=spares,
             drafts=on_draft is not None,
             trace=trace,
+            prompt=prompt,
         )
         return await self._request(request, wire.Filled, _events(on_draft, on_progress))
 

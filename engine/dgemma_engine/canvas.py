@@ -117,22 +117,40 @@ def stack(canvases: Sequence[Canvas], pad: int, device: torch.device) -> CanvasB
 
 
 def prefix_ids(tokenizer: Tokenizer, text: str, begin: int, limit: int) -> list[int]:
-    """`begin` and the ids of the end of `text`, at most `limit` in all.
+    """`begin` and the ids of the end of `text`, at most `limit` in all."""
+    return [begin, *tail_ids(tokenizer, text, limit - 1)]
+
+
+def tail_ids(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
+    """The ids of the end of `text`, at most `most`.
 
     What is left out is left out by whole blocks, of lines where they are short enough, so that typing on at the end
     of `text` seldom moves the start and the prefix stays cached.
     """
+    limit = most + 1
     # Tokens are counted up to a round place: those of a word being typed merge and part with every keystroke.
     grain = max(1, limit // 16)
     stop = len(text) - len(text) % grain
     cut = max(0, stop - limit * CHARS_PER_TOKEN_AT_MOST)
     ids, ends = tokenizer.encode_with_ends(text[cut:stop])
-    over = len(ids) + grain - (limit - 1)
+    over = len(ids) + grain - most
     start = 0
     if cut or over > 0:
         earliest = cut + (ends[min(over, len(ids)) - 1] if over > 0 else 0)
         start = _block_start(text, earliest, stop, limit)
-    return [begin, *tokenizer.encode(text[start:])[-(limit - 1) :]]
+    return tokenizer.encode(text[start:])[-most:] if most else []
+
+
+def head_ids(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
+    """The ids of the beginning of `text`, at most `most`; what does not fit is left out by whole lines where it can."""
+    if most <= 0:
+        return []
+    near = text[: most * CHARS_PER_TOKEN_AT_MOST]
+    ids, ends = tokenizer.encode_with_ends(near)
+    if near == text and len(ids) <= most:
+        return ids
+    near = near[: ends[most - 1]] if most < len(ids) else near
+    return tokenizer.encode(near[: near.rfind("\n") + 1] or near)[:most]
 
 
 def _block_start(text: str, earliest: int, stop: int, limit: int) -> int:

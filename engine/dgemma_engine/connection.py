@@ -16,6 +16,7 @@ from typing import Protocol
 import attrs
 
 from . import wire
+from .checkpoints import require_instructions
 from .errors import EngineError
 from .frame_reader import FrameReader
 from .log import log
@@ -253,6 +254,9 @@ class Connection:
             return None
         if isinstance(request, wire.Fill | wire.Warm):
             request = self._windows.resolve(request)
+            if isinstance(request, wire.Fill) and request.prompt is not None:
+                # Before it waits for anybody: neither is a model loaded for this, nor does another make room.
+                require_instructions(request.model)
         scheduler.submit(Job(self.number, request, opened.received, partial(self.post, opened)))
         return None
 

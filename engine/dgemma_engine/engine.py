@@ -13,14 +13,16 @@ from attrs import evolve, frozen
 
 from . import wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, prefix_ids
-from .checkpoints import find_checkpoint
+from .checkpoints import find_checkpoint, no_instructions
 from .errors import EngineError
 from .fill import Fill
 from .likelihood import log_likelihoods
 from .model import DiffusionGemma, load_model
 from .prefix_cache import PrefixCache
+from .prompts.chat import ChatTemplate, Turn
 from .refine import refinement
 from .request import Options
+from .rewrite import Rewrite
 from .sampler import PINNED_SIGNALS, Schedule
 from .steps import Steps, drive
 from .tokenizer import Tokenizer
@@ -38,6 +40,7 @@ class Engine:
     schedule: Schedule
     prefixes: PrefixCache
     load_ms: float
+    template: ChatTemplate | None = None
 
     @classmethod
     def load(
@@ -58,7 +61,8 @@ class Engine:
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:
             raise EngineError("checkpoint", f"{folder}: dgemma.pinned_signal must be one of {PINNED_SIGNALS}")
         schedule = read_schedule(folder)
-        return cls(network, tokenizer, schedule, PrefixCache(network), 1000 * (time.monotonic() - started))
+        template = ChatTemplate.read(folder)
+        return cls(network, tokenizer, schedule, PrefixCache(network), 1000 * (time.monotonic() - started), template)
 
     @property
     def context(self) -> int:
@@ -76,16 +80,18 @@ class Engine:
         candidates: int = 1,
         seed: int | None = None,
         length: str = "auto",
+        prompt: wire.Prompt | None = None,
         on_draft: Callable[[wire.Draft], None] | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> wire.Filled:
         """Fill the holes of `text`; see `wire.Fill` for the arguments. The answer's id is 0.
 
-        `cancelled` is asked between passes and prefill chunks. Raises `EngineError` with code `cancelled` or
-        `request`.
+        `cancelled` is asked between passes and prefill chunks. Raises `EngineError` with code `cancelled`, `request`
+        or, with a prompt, `instructions` or `empty`.
         """
+        options = {"passes": passes, "deadline_ms": deadline_ms, "candidates": candidates, "seed": seed}
         try:
-            request = wire.Fill(0, text, "", None, "interactive", passes, deadline_ms, candidates, seed, length)
+            request = wire.Fill(0, text, "this checkpoint", **options, length=length, prompt=prompt)
         except ValueError as error:
             raise EngineError("request", str(error.args[0])) from None
         return drive(self.model, self.filling(request, on_draft=on_draft), cancelled)
@@ -106,34 +112,36 @@ class Engine:
         """The steps of a fill; its text must be a `MaskedText`.
 
         The deadline counts from `received`, by default from now. `owner` tells whose document it is, for the prefix
-        cache. Raises `EngineError("request")`.
+        cache. Raises `EngineError`: `request`, and with a prompt `instructions` or `empty`.
         """
         assert isinstance(request.text, wire.MaskedText)
+        turn = None if request.prompt is None else self._turn(request)
         # Keys and values depend, in their last bits, on how many rows were encoded at once: what is to come out the
         # same every time starts from nothing.
         prefixes = self.prefixes if request.seed is None else PrefixCache(self.model)
-        fill = Fill(
-            self.model,
-            self.tokenizer,
-            prefixes,
-            Options(
-                schedule=evolve(self.schedule, passes=request.passes or self.schedule.passes),
-                length=request.length,
-                candidates=request.candidates,
-                spares=request.spares,
-                deadline_ms=request.deadline_ms,
-                seed=request.seed,
-                on_draft=on_draft,
-                trace=request.trace,
-                received=time.monotonic() if received is None else received,
-                context=self.context,
-                pinned_signal=self.model.config.traits.pinned_signal,  # type: ignore[arg-type]
-                owner=owner,
-            ),
+        options = Options(
+            schedule=evolve(self.schedule, passes=request.passes or self.schedule.passes),
+            length=request.length,
+            candidates=request.candidates,
+            spares=request.spares,
+            deadline_ms=request.deadline_ms,
+            seed=request.seed,
+            on_draft=on_draft,
+            trace=request.trace,
+            received=time.monotonic() if received is None else received,
+            context=self.context,
+            pinned_signal=self.model.config.traits.pinned_signal,  # type: ignore[arg-type]
+            # A prompt is another text than its document, and is not to take the place of what is typed there.
+            owner=owner if turn is None else (owner, "prompt"),
         )
-        found = yield from fill.run(request.text)
-        ms = {"queue": 0.0, "load": 0.0, **fill.progress.ms, "total": fill.progress.elapsed}
-        return wire.Filled(request.id, tuple(found), ms, fill.progress.tokens)
+        if turn is None or request.prompt is None:
+            work = Fill(self.model, self.tokenizer, prefixes, options)
+            found = yield from work.run(request.text)
+        else:
+            work = Rewrite(self.model, self.tokenizer, prefixes, options, turn)
+            found = yield from work.run(request.text, request.prompt)
+        ms = {"queue": 0.0, "load": 0.0, **work.progress.ms, "total": work.progress.elapsed}
+        return wire.Filled(request.id, tuple(found), ms, work.progress.tokens)
 
     def refining(
         self,
@@ -152,7 +160,8 @@ class Engine:
         opened = refinement(fill.text, texts, request.spans, self.tokenizer)
         names = ("id", "passes", "deadline_ms", "candidates", "seed", "drafts")
         own = {name: getattr(request, name) for name in names}
-        asked = evolve(fill, text=opened.text, spares=False, trace=False, **own)
+        # What is written anew in a rewrite is written as in any text: an instruction is for all of it.
+        asked = evolve(fill, text=opened.text, spares=False, trace=False, prompt=None, **own)
 
         def joined_draft(draft: wire.Draft) -> None:
             if on_draft is not None:
@@ -186,6 +195,16 @@ class Engine:
             reused = len(prefix.ids)
             yield from prefix.extend(ids[reused:])
         return {"prefix": len(ids), "reused": reused}
+
+    def _turn(self, request: wire.Fill) -> Turn:
+        """How the checkpoint is spoken to, for a fill with a prompt."""
+        assert isinstance(request.text, wire.MaskedText)
+        if self.template is None:
+            raise no_instructions(request.model)
+        if len(request.text.holes) != 1 or request.candidates != 1:
+            asked = f"{len(request.text.holes)} holes and {request.candidates} candidates"
+            raise EngineError("request", f"a fill with a prompt has one hole and one candidate, not {asked}")
+        return self.template.turn(self.tokenizer, self.model.config.bos_id)
 
     def _prefix_ids(self, text: str) -> list[int]:
         return prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.context)

@@ -47,12 +47,13 @@ class Settled:
 
 @define
 class Passes:
-    """Runs canvases that share a prefix."""
+    """Runs canvases that share a prefix; of a hole, the text before the first of `ends` counts."""
 
     model: DiffusionGemma
     tokenizer: Tokenizer
     draws: Draws
     progress: Progress
+    ends: frozenset[int] = frozenset()
     number: int = 0
     """The pass of the present canvas that was run last, from 1."""
     canvases: int = 0
@@ -84,11 +85,13 @@ class Passes:
             forbidden=self._forbidden(shrinks),
             signal_at_pinned=options.pinned_signal,
             filler=self.filler,
+            ends=tuple(self.ends),
             choices=TRACED_CHOICES if options.trace else 0,
             remaining=remaining,
             real=batch.real,
         )
-        self.progress.tokens |= {"canvas": int(batch.ids.shape[1]), "canvases": len(canvases)}
+        widest = max(self.progress.tokens.get("canvas", 0), batch.ids.shape[1])
+        self.progress.tokens |= {"canvas": widest, "canvases": len(canvases)}
         settled: dict[int, Settled] = {}
         active = list(range(len(canvases)))
         started = time.monotonic()
@@ -137,13 +140,13 @@ class Passes:
 
     def length(self, ids: list[int]) -> int:
         """How many of a hole's ids are text."""
-        return ids.index(self.filler) if self.filler in ids else len(ids)
+        return next((place for place, id_ in enumerate(ids) if id_ == self.filler or id_ in self.ends), len(ids))
 
     def _forbidden(self, shrinks: list[bool]) -> Tensor:
-        """`[B, V]`: control ids, but for the filler where a hole may shrink."""
+        """`[B, V]`: control ids, but for those that end a text, and for the filler where a hole may shrink."""
         vocab = self.model.config.vocab_size
         never = torch.zeros(len(shrinks), vocab, dtype=torch.bool, device=self.model.device)
-        never[:, [id_ for id_ in self.tokenizer.control_ids if id_ < vocab]] = True
+        never[:, [id_ for id_ in self.tokenizer.control_ids - self.ends if id_ < vocab]] = True
         if self.filler is not None:
             never[torch.tensor(shrinks, device=self.model.device), self.filler] = False
         return never

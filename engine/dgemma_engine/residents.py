@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from . import wire
+from .checkpoints import find_checkpoint, follows_instructions
 from .errors import EngineError
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Resident:
     """When, in monotonic seconds."""
     fraction: float = 0.0
     abandoned: bool = False
+    instructed: bool = False
+    """Whether it takes a prompt."""
     weights: int = 0
     """Bytes of its weights."""
 
@@ -63,9 +66,11 @@ class Resident:
         """From any thread: the engine may leave meanwhile."""
         engine, idle = self.engine, time.monotonic() - self.used
         if engine is None:
-            return wire.ModelReport(self.name, "loading", "", "", 0, idle, self.unload_s, self.fraction)
+            fraction, instructed = self.fraction, self.instructed
+            return wire.ModelReport(self.name, "loading", "", "", 0, idle, self.unload_s, fraction, instructed)
         device, dtype = str(engine.model.device), str(engine.model.dtype).removeprefix("torch.")
-        return wire.ModelReport(self.name, "ready", device, dtype, _size(engine), idle, self.unload_s)
+        size = _size(engine)
+        return wire.ModelReport(self.name, "ready", device, dtype, size, idle, self.unload_s, None, self.instructed)
 
 
 class Residents:
@@ -98,7 +103,7 @@ class Residents:
             return  # one at a time: how much memory the other takes is not known yet
         if not self._make_room(name, busy):
             return
-        resident = Resident(name, self._unload_s)
+        resident = Resident(name, self._unload_s, instructed=follows_instructions(name))
         on_progress(0.0)
         threading.Thread(target=self._load, args=(resident, on_progress), name=f"load {name}", daemon=True).start()
         self._by_name[name] = resident
@@ -210,8 +215,6 @@ def best_device() -> str:
 
 def needed_memory(name: str) -> float:
     """Bytes that loading `name` takes, from the sizes of its files. Raises `EngineError("checkpoint")`."""
-    from .checkpoints import find_checkpoint
-
     try:
         folder: Path = find_checkpoint(name)
         return MARGIN * sum(path.stat().st_size for path in folder.glob("*.safetensors"))

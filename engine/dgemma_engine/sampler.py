@@ -99,7 +99,8 @@ class Denoising:
     `free` `[B, C]` marks what may change, `real` `[B, C]` is False on padding. `remaining` passes are left of the
     schedule (less than all of them edits a draft). `forbidden` ids `[V]` or `[B, V]` never appear in `Pass.readout`.
     Fillers past the first in a hole say nothing about certainty: `filler` rows that follow another are not counted
-    by the stop rule. `choices` is the number of likeliest tokens reported by row.
+    by the stop rule, and neither are rows behind the first of the tokens `ends`, where the text is over. `choices` is
+    the number of likeliest tokens reported by row.
     """
 
     model: DiffusionGemma
@@ -112,6 +113,7 @@ class Denoising:
     forbidden: Tensor
     signal_at_pinned: PinnedSignal = "zero"
     filler: int | None = None
+    ends: tuple[int, ...] = ()
     choices: int = 0
     remaining: int = 0
     real: Tensor | None = None
@@ -161,7 +163,8 @@ class Denoising:
         renoised = torch.where(self.free & ~self.kept, noise, self.canvas)
         self.canvas = torch.where(accepted, sampled, renoised)
         argmax, readout = (torch.where(self.free, ids, self.canvas) for ids in (argmax, readout))
-        done = self._stable(argmax) & self._confident(entropy, argmax)
+        said = self._said(argmax)
+        done = self._stable(argmax.masked_fill(~said, -1)) & self._confident(entropy, argmax, said)
         self.remaining -= 1
         return Pass(self.canvas, argmax, readout, accepted, entropy, done, top)
 
@@ -190,8 +193,14 @@ class Denoising:
             stable = stable & same
         return stable
 
-    def _confident(self, entropy: Tensor, argmax: Tensor) -> Tensor:
-        counted = self.free
+    def _said(self, argmax: Tensor) -> Tensor:
+        """The free rows as far as the first end, itself included."""
+        if not self.ends:
+            return self.free
+        is_end = torch.isin(argmax, torch.tensor(self.ends, device=argmax.device))
+        return self.free & (is_end.cumsum(-1) <= is_end)
+
+    def _confident(self, entropy: Tensor, argmax: Tensor, counted: Tensor) -> Tensor:
         if self.filler is not None:
             filler = argmax == self.filler
             counted = counted.clone()

@@ -97,7 +97,7 @@ class Task:
         self.begun = time.monotonic()
         request = self.job.request
         if isinstance(request, wire.Lease):
-            return wire.Leased(request.id, request.model)
+            return wire.Leased(request.id, request.model, engine.template is not None)
         self._steps = self._made(engine)
         return self.advance(None)
 

@@ -51,6 +51,15 @@ class Tokenizer:
         """Ids of `text`, without begin or end tokens; control literals in it are spelled out."""
         return [id_ for piece in self._pieces(text) for id_ in self._encode_piece(piece)]
 
+    def encode_markup(self, text: str) -> list[int]:
+        """Ids of a checkpoint's own text, in which control literals are control tokens. Never for a user's text."""
+        return self._encode_piece(text)
+
+    def control_id(self, literal: str) -> int | None:
+        """The control token that is spelled so."""
+        id_ = self._backend.token_to_id(literal)
+        return id_ if id_ in self.control_ids else None
+
     def encode_with_ends(self, text: str) -> tuple[list[int], list[int]]:
         """Ids and, for each, the character offset in `text` where it ends."""
         ids: list[int] = []

@@ -11,6 +11,7 @@ import pytest
 
 from dgemma_engine import residents
 
+from ..chat import write_chat_checkpoint
 from .checkpoints import variant
 from .gate import Gate, LoadingGate
 from .office import Office, OpenOffice
@@ -56,3 +57,8 @@ def open_office(gate: Gate, steady_checkpoint: Path, monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def office(open_office: OpenOffice) -> Office:
     return open_office()
+
+
+@pytest.fixture(scope="session")
+def chat_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_chat_checkpoint(tmp_path_factory.mktemp("tiny-chat"))

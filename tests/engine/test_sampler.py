@@ -343,3 +343,19 @@ def test_padding_changes_nothing(model: DiffusionGemma, prefix: int) -> None:
         alone = model.decode(ids[None, member, :width], cache, signal[None, member, :width])
         torch.testing.assert_close(model.logits(batch[member, :width]), model.logits(alone[0]), atol=1e-4, rtol=0)
     assert cache.length == prefix
+
+
+def test_behind_the_first_end_nothing_counts_for_the_stop_rule() -> None:
+    """Whatever the model still wants to write there."""
+    sure_then_vague = table((3, SURE), (4, SURE), (5, VAGUE), (6, VAGUE))
+    ended, _ = run(sure_then_vague, [0, 0, 0, 0], "xxxx", ends=(7, 4))
+    open_, _ = run(sure_then_vague, [0, 0, 0, 0], "xxxx")
+    # Settled as soon as it was seen twice, though the other rows are noise to the end.
+    assert [bool(ended.advance().done.item()) for _ in range(3)] == [False, True, True]
+    assert not any(bool(open_.advance().done.item()) for _ in range(8))
+
+
+def test_an_end_that_is_not_sure_is_no_end_yet() -> None:
+    logits = table((3, SURE), (4, 1.0), (5, SURE))
+    denoising, _ = run(logits, [0, 0, 0], "xxx", ends=(4,))
+    assert not any(bool(denoising.advance().done.item()) for _ in range(8))

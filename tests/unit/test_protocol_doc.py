@@ -65,6 +65,9 @@ def test_numbers_and_names_are_the_codes():
     text = PATH.read_text(encoding="utf-8")
     assert f"version **{wire.PROTOCOL}**" in text
     assert f"at most {wire.MAX_FRAME // 2**20} MiB" in text
+    for characters in (wire.MAX_INSTRUCTION, wire.MAX_OUTLINE, wire.MAX_NAME):
+        assert f"at most {characters} characters" in text
+    assert f"at most {wire.MAX_PROBLEMS} of at most {wire.MAX_PROBLEM} characters" in text
     for file in (wire.Endpoint(PATH).lock, wire.Endpoint(PATH).socket, wire.Endpoint(PATH).address_file):
         assert f"`{file.name}`" in text
     for allowed in (*wire.PRIORITIES, *wire.LENGTHS, *wire.CELL_STATES, *wire.FINISHES):

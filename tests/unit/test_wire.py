@@ -54,6 +54,7 @@ CONSTRAINED: dict[str, st.SearchStrategy[Any]] = {
     "Cell.state": st.sampled_from(wire.CELL_STATES),
     "ModelReport.state": st.sampled_from(["loading", "ready"]),
     "Candidate.finish": st.sampled_from(wire.FINISHES),
+    "Prompt.instruction": TEXT.filter(str.strip),
     "fraction": st.none() | st.floats(0, 1),
     "probability": st.floats(0, 1),
 }
@@ -253,6 +254,14 @@ def test_unknown_fields_of_a_newer_peer_are_ignored():
         ({"text": {**DELTA, "places": [{"at": 0}]}}, "fill.text.places[0].hole is missing"),
         ({"document": 5}, "fill.document must be a string, not an integer"),
         ({"priority": "urgent"}, "'priority' must be in ('interactive', 'rewrite', 'warm-up')"),
+        ({"prompt": "shorter"}, "fill.prompt must be a map, not a string"),
+        ({"prompt": {}}, "fill.prompt.instruction is missing"),
+        ({"prompt": {"instruction": " \n"}}, "fill.prompt: 'instruction' is blank"),
+        ({"prompt": {"instruction": "x" * 8193}}, "fill.prompt: Length of 'instruction' must be <= 8192: 8193"),
+        ({"prompt": {"instruction": "x", "outline": "x" * 65537}}, "Length of 'outline' must be <= 65536: 65537"),
+        ({"prompt": {"instruction": "x", "problems": ["x"] * 65}}, "Length of 'problems' must be <= 64: 65"),
+        ({"prompt": {"instruction": "x", "problems": ["x" * 1025]}}, "must be <= 1024: 1025"),
+        ({"prompt": {"instruction": "x", "problems": [7]}}, "fill.prompt.problems[0] must be a string"),
     ],
 )
 def test_a_wrong_field_is_named(change, complaint):

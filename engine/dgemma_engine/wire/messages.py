@@ -14,7 +14,7 @@ from typing import get_args
 import attrs
 from attrs import validators as check
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 LENGTHS = ("auto", "elastic", "probe", "exact")
 PRIORITIES = ("interactive", "rewrite", "warm-up")
@@ -25,6 +25,12 @@ MAX_HOLE_TOKENS = 65536
 MAX_PASSES = 1000
 MAX_CANDIDATES = 64
 """Of a fill; of a score four times as many. Larger wishes are mistakes, and would hold up everybody else."""
+MAX_INSTRUCTION = 8192
+MAX_OUTLINE = 65536
+MAX_PROBLEMS = 64
+MAX_PROBLEM = 1024
+MAX_NAME = 1024
+"""Of a prompt: how many problems, the others in characters."""
 
 _positive = check.and_(check.gt(0.0), check.lt(math.inf))
 _not_negative = check.and_(check.ge(0.0), check.lt(math.inf))
@@ -89,6 +95,30 @@ class Hello:
     client: str = ""
 
 
+def _says_something(_: object, attribute: attrs.Attribute[str], value: str) -> None:
+    if not value.strip():
+        raise ValueError(f"'{attribute.name}' is blank")
+
+
+@attrs.frozen
+class Prompt:
+    """What a checkpoint that follows instructions is to make of the hole of a fill.
+
+    `language` and `file` are names, `outline` tells what stands in the rest of the file, `problems` are diagnostics of
+    what stands in the hole, a line each.
+    """
+
+    instruction: str = attrs.field(validator=[check.max_len(MAX_INSTRUCTION), _says_something])
+    language: str = attrs.field(default="", validator=check.max_len(MAX_NAME))
+    file: str = attrs.field(default="", validator=check.max_len(MAX_NAME))
+    outline: str = attrs.field(default="", validator=check.max_len(MAX_OUTLINE))
+    problems: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=tuple,
+        validator=[check.max_len(MAX_PROBLEMS), check.deep_iterable(check.max_len(MAX_PROBLEM))],
+    )
+
+
 @attrs.frozen
 class Fill:
     """Fill the holes of `text`.
@@ -99,6 +129,9 @@ class Fill:
     lengths came to is answered too, behind the `candidates` asked for. With a `seed` the fill is the
     same every time on the same device; that takes it past the prefix cache. With `drafts`, a `Draft` comes after every
     pass; with `trace`, one of every canvas, with what each row might have become.
+
+    With a `prompt` the text has one hole, and its draft is rewritten as the prompt says: one candidate, whatever the
+    `length`. A model that follows no instructions fails that with `instructions` before anything is loaded.
     """
 
     id: int
@@ -114,6 +147,7 @@ class Fill:
     spares: bool = False
     drafts: bool = False
     trace: bool = False
+    prompt: Prompt | None = None
 
 
 @attrs.frozen
@@ -303,10 +337,11 @@ class Warmed:
 
 @attrs.frozen
 class Leased:
-    """The answer to `Lease`, when the model is loaded."""
+    """The answer to `Lease`, when the model is loaded; `instructed` tells whether it takes a `Prompt`."""
 
     id: int
     model: str
+    instructed: bool = False
 
 
 @attrs.frozen
@@ -321,7 +356,10 @@ MODEL_STATES = ("loading", "ready")
 
 @attrs.frozen
 class ModelReport:
-    """One model: `size` in bytes of memory; `idle_s` since its last use; `unload_s` is the idle limit, 0 for none."""
+    """One model: `size` in bytes of memory; `idle_s` since its last use; `unload_s` is the idle limit, 0 for none.
+
+    `instructed` tells whether it takes a `Prompt`.
+    """
 
     name: str
     state: str = attrs.field(validator=check.in_(MODEL_STATES))
@@ -331,6 +369,7 @@ class ModelReport:
     idle_s: float
     unload_s: float
     fraction: float | None = None
+    instructed: bool = False
 
 
 @attrs.frozen

@@ -1,0 +1,1 @@
+"""What a checkpoint that follows instructions is told: its chat template, and one file for each prompt."""
