@@ -77,7 +77,7 @@ def files(language: str, rng: random.Random) -> list[tuple[str, str]]:
     taken: list[tuple[str, str]] = []
     share = -(-ENOUGH // len(source.places))
     for place in source.places:
-        found = list(_usable(_members(place, source.endings)))
+        found = list(_usable(members(place, source.endings)))
         rng.shuffle(found)
         taken += found[: 2 * share]
     unique = list({text: (name, text) for name, text in taken}.values())
@@ -85,8 +85,8 @@ def files(language: str, rng: random.Random) -> list[tuple[str, str]]:
     return unique[:ENOUGH]
 
 
-def _usable(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
-    for name, raw in members:
+def _usable(found: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
+    for name, raw in found:
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError:
@@ -95,7 +95,7 @@ def _usable(members: Iterator[tuple[str, bytes]]) -> Iterator[tuple[str, str]]:
             yield name, text
 
 
-def _members(place: Path | str, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+def members(place: Path | str, endings: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
     if isinstance(place, Path):
         for path in sorted(place.rglob("*")):
             if (

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from dgemma_lsp.commands import bench, doctor, engine, fill, model, serve
+from dgemma_lsp.commands import bench, doctor, engine, fill, fix, model, rewrite, serve
 from dgemma_lsp.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(fill.fill)
+app.command()(rewrite.rewrite)
+app.command()(fix.fix)
 app.add_typer(engine.app, name="engine")
 app.add_typer(model.app, name="model")
 app.command()(doctor.doctor)

@@ -1,18 +1,22 @@
 """The settings: one class, documented beside each field, read from three places.
 
-`python -m dgemma_lsp.config` prints docs/configuration.md.
+`python -m dgemma_lsp.config` prints docs/configuration.md, with `--vscode` what package.json of editors/vscode
+contributes.
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import platformdirs
+
+from dgemma_lsp.syntax.languages import JSONC_FILES
 
 T = TypeVar("T")
 
@@ -62,8 +66,18 @@ SECRET_FILES = (
 )
 
 
-Reader = Callable[[Any], Any]
-"""Turns a plain value into the setting's. Raises `ValueError` that says what belongs there."""
+@attrs.frozen
+class Reader:
+    """Turns a plain value into the setting's. Raises `ValueError` that says what belongs there.
+
+    `schema` says the same as JSON Schema.
+    """
+
+    read: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+    def __call__(self, value: Any) -> Any:
+        return self.read(value)
 
 
 def _text(*choices: str) -> Reader:
@@ -74,7 +88,7 @@ def _text(*choices: str) -> Reader:
             raise ValueError(f"must be one of {', '.join(choices)}, not {value!r}")
         return value
 
-    return read
+    return Reader(read, {"type": "string", **_enum(choices)})
 
 
 def _texts(*choices: str) -> Reader:
@@ -86,13 +100,20 @@ def _texts(*choices: str) -> Reader:
                 raise ValueError(f"does not know {item!r}; it knows {', '.join(choices)}")
         return tuple(value)
 
-    return read
+    return Reader(read, {"type": "array", "items": {"type": "string", **_enum(choices)}})
 
 
-def _flag(value: Any) -> bool:
+def _enum(choices: tuple[str, ...]) -> dict[str, Any]:
+    return {"enum": list(choices)} if choices else {}
+
+
+def _read_flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"must be true or false, not {_kind(value)}")
     return value
+
+
+_flag = Reader(_read_flag, {"type": "boolean"})
 
 
 def _number(least: float, whole: bool = False) -> Reader:
@@ -105,7 +126,17 @@ def _number(least: float, whole: bool = False) -> Reader:
             raise ValueError(f"must be at least {least:g}, not {value:g}")
         return int(value) if whole else float(value)
 
-    return read
+    return Reader(read, {"type": "integer" if whole else "number", "minimum": least})
+
+
+def _read_share(value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1:
+        raise ValueError("must be a number above 0 and at most 1")
+    return float(value)
+
+
+_share = Reader(_read_share, {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
 
 
 def _setting(default: Any, read: Reader, doc: str) -> Any:
@@ -119,7 +150,9 @@ def _by_language(default: Any, read: Reader, doc: str) -> Any:
         return {"*": read(value)}
 
     doc = f"{doc} *By language.*"
-    return attrs.field(factory=lambda: {"*": default}, metadata={"doc": doc, "read": read_map, "default": default})
+    schema = {"anyOf": [read.schema, {"type": "object", "additionalProperties": read.schema}]}
+    metadata = {"doc": doc, "read": Reader(read_map, schema), "default": default}
+    return attrs.field(factory=lambda: {"*": default}, metadata=metadata)
 
 
 @attrs.frozen
@@ -158,8 +191,21 @@ class Settings:
     candidates: int = _setting(
         3, _number(1, whole=True), "How many different suggestions are tried for when you ask for one."
     )
+    rewrite_noise: float = _setting(
+        1.0,
+        _share,
+        "How much of a selection is forgotten before it is rewritten: 1 all of it, less keeps closer to what it is.",
+    )
     completion: bool = _setting(
         False, _flag, "Also offer fills as `textDocument/completion`, for editors without ghost text."
+    )
+    fix_on_save: dict[str, bool] = _by_language(
+        True, _flag, "Close on save what is unclosed in json, jsonc and markdown, when it is clear how."
+    )
+    diagnostics: dict[str, bool] = _by_language(
+        True,
+        _flag,
+        "Show what is unclosed or broken in json, jsonc and markdown as a diagnostic, with its quick fixes.",
     )
     secret_files: tuple[str, ...] = _setting(
         SECRET_FILES,
@@ -264,8 +310,34 @@ def markdown() -> str:
         shown = "see below" if default == SECRET_FILES else f"`{json.dumps(default)}`"
         lines.append(f"| `{SECTION}.{name}` | {shown} | {field.metadata['doc']} |")
     lines += ["", "Secret files by default:", "", *(f"- `{pattern}`" for pattern in SECRET_FILES), ""]
+    lines += [
+        "## What is jsonc",
+        "",
+        "Comments are legal in a document that its editor calls `jsonc`, and in files of these names, also where the",
+        "editor calls them `json`; `dgemma-lsp fix` goes by the name alone:",
+        "",
+        *(f"- `{pattern}`" for pattern in JSONC_FILES),
+        "",
+    ]
     return "\n".join(lines)
 
 
+RUNS_CODE = ("model", "engine_python")
+"""Settings that name what is loaded or run: a workspace that is not trusted must not choose them."""
+
+
+def vscode() -> dict[str, Any]:
+    """The settings as VS Code's `contributes.configuration.properties` has them."""
+    return {
+        f"{SECTION}.{name}": {
+            **field.metadata["read"].schema,
+            "default": field.metadata["default"],
+            "markdownDescription": field.metadata["doc"],
+            **({"scope": "machine-overridable"} if field.name in RUNS_CODE else {}),
+        }
+        for name, field in _FIELDS.items()
+    }
+
+
 if __name__ == "__main__":
-    print(markdown(), end="")
+    print(json.dumps(vscode(), indent=2) + "\n" if "--vscode" in sys.argv[1:] else markdown(), end="")

@@ -81,7 +81,7 @@ def write_source(source: SourceFile, text: str) -> None:
     try:
         target = source.path.resolve(strict=True)
         if target.read_bytes() != source.encoded(source.text):
-            raise FileError(f"{name} changed while it was being filled; nothing was written, run it again")
+            raise FileError(f"{name} changed while it was worked on; nothing was written, run it again")
         # A rename needs only the folder's permission, so a read-only file has to be asked for by hand.
         if not os.access(target, os.W_OK):
             raise FileError(f"no permission to write {name}; change its mode, or leave out --write")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgemma_lsp.commands.options import EnginePythonOption, JsonOption
+from dgemma_lsp.commands.places import offset_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,8 +133,8 @@ def _hole(source: SourceFile, at: str, until: str | None, max_tokens: int | None
     from dgemma_lsp.text.lines import PositionError
     from dgemma_lsp.text.masked import hole_tokens, infill
 
-    start = _offset(source, "--at", at)
-    end = start if until is None else _offset(source, "--until", until)
+    start = offset_of(source, "--at", at)
+    end = start if until is None else offset_of(source, "--until", until)
     if end < start:
         raise PositionError(f"--until {until} lies before --at {at}; swap them")
     if not source.text:
@@ -151,17 +152,6 @@ def _hole(source: SourceFile, at: str, until: str | None, max_tokens: int | None
             f"choose a smaller part or give --max-tokens, at most {MAX_TOKENS}"
         )
     return infill(source.text, start, end, max_tokens)
-
-
-def _offset(source: SourceFile, option: str, spec: str) -> int:
-    from dgemma_lsp.files import shown
-    from dgemma_lsp.text.lines import PositionError, offset_at, parse_position
-
-    position = parse_position(spec)
-    try:
-        return offset_at(source.text, position)
-    except PositionError as error:
-        raise PositionError(f"{option} {position} is outside of {shown(source.path)}: {error}") from None
 
 
 def _run(

@@ -18,12 +18,18 @@ from dgemma_lsp.syntax.trees import Trees
 
 from .bugs import log_bug
 from .capabilities import Client, read_client
+from .diagnostics import Diagnostics
 from .documents import Documents
 from .engine_life import EngineLife, EngineState
 from .outcomes import Outcomes
 from .progress import LazyProgress
 from .protocol import Protocol
+from .repairing import Repairer
+from .rewriting import Rewriter
 from .suggest import Suggester
+
+OF_THE_CLIENT = ("drafts", "asks")
+"""Among the initializationOptions: what the client can do, where the others are settings."""
 
 WARMED = 4
 """Documents, the last ones opened or changed, that an engine reads when it is ready."""
@@ -36,6 +42,8 @@ class Server(LanguageServer):
     client: Client
     engine: EngineLife
     suggester: Suggester
+    repairer: Repairer
+    rewriter: Rewriter
 
     def __init__(self) -> None:
         super().__init__("dgemma-lsp", package_version(), protocol_cls=Protocol)
@@ -43,6 +51,7 @@ class Server(LanguageServer):
         self.outcomes = Outcomes()
         self.settings = config.Settings()
         self.trees = Trees()
+        self.diagnostics = Diagnostics(self.text_document_publish_diagnostics)
         self._options: Any = None
         self._loading = LazyProgress(self, "DGemma: loading the model")
         self._said: set[str] = set()
@@ -55,16 +64,22 @@ class Server(LanguageServer):
         self._loading.enabled = self.client.progress
         options = params.initialization_options
         self._options = (
-            {name: options[name] for name in options if name != "drafts"} if isinstance(options, dict) else options
+            {name: options[name] for name in options if name not in OF_THE_CLIENT}
+            if isinstance(options, dict)
+            else options
         )
         self.read_settings(None)
         self._make_engine()
 
     def _make_engine(self) -> None:
         settings = self.settings
-        client = EngineClient(settings.engine_python or None, name=f"dgemma-lsp for {self.client.name or 'an editor'}")
+        name = f"dgemma-lsp for {self.client.name or 'an editor'}"
+        client = EngineClient(settings.engine_python or None, name=name)
         self.engine = EngineLife(client, settings.model, settings.idle_unload, self.tell_status, self._loading.report)
         self.suggester = Suggester(self.engine, self.trees, self.documents.get)
+        self.rewriter = Rewriter(self.engine, self.trees, self.documents.get)
+        # A client of its own: a save asks the engine that is there, and never starts one.
+        self.repairer = Repairer(EngineClient(name=f"{name}, on save", start=False), self.documents.get)
 
     def read_settings(self, editor: Any) -> None:
         """From the user's file, the initializationOptions and what the editor says now."""
@@ -89,8 +104,12 @@ class Server(LanguageServer):
             self.settings.idle_unload,
         ):
             self.chore(self.engine.close())
+            self.chore(self.repairer.close())
             self._make_engine()
             self.engine.want()
+        if (before.diagnostics, before.secret_files) != (self.settings.diagnostics, self.settings.secret_files):
+            for document in self.documents:
+                self.diagnostics.look(document, self.repairer, self.settings)
 
     def say(self, kind: types.MessageType, message: str) -> None:
         """A message for the user."""

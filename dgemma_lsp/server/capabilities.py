@@ -27,8 +27,12 @@ class Client:
     """The server may show progress."""
     document_changes: bool
     """Edits can carry the version of the document they are for."""
+    disabled_actions: bool
+    """It shows code actions that cannot be run, and why."""
     drafts: bool
     """It asked for drafts in its initializationOptions."""
+    asks: bool
+    """It has the command that asks its user for an instruction, as it said in its initializationOptions."""
     block_cursor: bool = False
     """Its cursor lies on a character: where nothing is selected, a range is one character long."""
 
@@ -40,6 +44,7 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
     edits = workspace.workspace_edit if workspace else None
     watching = workspace.did_change_configuration if workspace else None
     completion = document.completion if document else None
+    actions = document.code_action if document else None
     options: Any = params.initialization_options
     return Client(
         name=params.client_info.name if params.client_info else "",
@@ -50,6 +55,8 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
         registers_completion=bool(completion and completion.dynamic_registration),
         progress=bool(window and window.work_done_progress),
         document_changes=bool(edits and edits.document_changes),
+        disabled_actions=bool(actions and actions.disabled_support),
         drafts=isinstance(options, dict) and options.get("drafts") is True,
+        asks=isinstance(options, dict) and options.get("asks") is True,
         block_cursor=params.client_info is not None and params.client_info.name.lower() == "helix",
     )

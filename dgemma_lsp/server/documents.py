@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -43,6 +44,9 @@ class Documents:
 
     def close(self, uri: str) -> None:
         self._open.pop(uri, None)
+
+    def __iter__(self) -> Iterator[Document]:
+        return iter(list(self._open.values()))
 
     def latest(self, count: int) -> list[Document]:
         """The documents opened or changed last, the newest first."""

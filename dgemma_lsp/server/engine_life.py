@@ -21,12 +21,16 @@ RETRY_S = 5.0
 
 @attrs.frozen
 class EngineState:
-    """What `dgemma/status` says: `state` is starting, loading, ready or down; `message` is for people."""
+    """What `dgemma/status` says: `state` is starting, loading, ready or down; `message` is for people.
+
+    `instructed` tells whether the model can be told what to do.
+    """
 
     state: str
     model: str
     device: str = ""
     message: str = ""
+    instructed: bool = False
 
 
 class EngineLife:
@@ -103,7 +107,7 @@ class EngineLife:
 
     async def _load(self) -> None:
         try:
-            await self.client.lease(self.state.model, idle_s=self._idle_s, on_progress=self.heard)
+            leased = await self.client.lease(self.state.model, idle_s=self._idle_s, on_progress=self.heard)
             report = await self.client.status()
         except (EngineError, EngineUnavailable) as error:
             self._failed = time.monotonic()
@@ -112,10 +116,10 @@ class EngineLife:
         finally:
             self._progressed(None)
         device = next((model.device for model in report.models if model.state == "ready"), "")
-        self._set("ready", device=device)
+        self._set("ready", device=device, instructed=leased.instructed)
 
     def _set(self, state: str, **what: Any) -> None:
-        new = EngineState(state, self.state.model, what.get("device", self.state.device), what.get("message", ""))
+        new = attrs.evolve(self.state, **{"state": state, "message": "", **what})
         if new != self.state and not self._closed:
             self.state = new
             self._changed(new)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lsprotocol import types
 
@@ -16,7 +17,42 @@ PATIENCE_S = 0.25
 ANSWER_S = 5.0
 """For the editor to allow a progress."""
 
+T = TypeVar("T")
+
 _numbers = itertools.count(1)
+
+
+async def shown(server: LanguageServer, title: str, enabled: bool, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` comes to, with progress in the editor if it takes long; None when the user cancels it there."""
+    task = asyncio.ensure_future(work)
+    watch = asyncio.ensure_future(_watched(server, title, task)) if enabled else None
+    try:
+        await asyncio.wait({task})
+        return None if task.cancelled() else task.result()
+    finally:
+        for one in (task, watch):
+            if one is not None and not one.done():
+                one.cancel()
+                await asyncio.wait({one})
+
+
+async def _watched(server: LanguageServer, title: str, task: asyncio.Task[Any]) -> None:
+    await asyncio.sleep(PATIENCE_S)
+    token = f"dgemma-{next(_numbers)}"
+    progress = server.work_done_progress
+    try:
+        await asyncio.wait_for(progress.create_async(token), ANSWER_S)
+    except Exception:
+        return  # the editor does not want it
+    progress.begin(token, types.WorkDoneProgressBegin(title, cancellable=True))
+    try:
+        # pygls cancels what stands for a token when the user cancels it.
+        await asyncio.wait([asyncio.wrap_future(progress.tokens[token])])
+        task.cancel()
+    finally:
+        progress.end(token, types.WorkDoneProgressEnd())
+        # pygls keeps the tokens of what has ended.
+        progress.tokens.pop(token, None)
 
 
 class LazyProgress:
@@ -58,5 +94,4 @@ class LazyProgress:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), ANSWER_S)
         self._server.work_done_progress.end(token, types.WorkDoneProgressEnd())
-        # pygls keeps the tokens of what has ended.
         self._server.work_done_progress.tokens.pop(token, None)

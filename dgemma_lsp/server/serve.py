@@ -13,7 +13,17 @@ from typing import Any
 from lsprotocol import types
 
 from .app import Server
-from .requests import commands, completion, configuration, fill_here, inline_completion, synchronization
+from .requests import (
+    code_action,
+    commands,
+    completion,
+    configuration,
+    fill_here,
+    inline_completion,
+    repairs,
+    rewrite,
+    synchronization,
+)
 
 PARENT_S = 5.0
 """Between two looks at whether the editor still lives."""
@@ -35,10 +45,12 @@ def make_server() -> Server:
     # Without options pygls would not advertise it.
     options = types.InlineCompletionOptions()
     on(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion.inline_completion, options)
-    actions = types.CodeActionOptions(code_action_kinds=[fill_here.KIND])
-    on(types.TEXT_DOCUMENT_CODE_ACTION, fill_here.code_action, actions)
+    actions = types.CodeActionOptions(code_action_kinds=code_action.KINDS)
+    on(types.TEXT_DOCUMENT_CODE_ACTION, code_action.code_action, actions)
+    on(types.TEXT_DOCUMENT_WILL_SAVE_WAIT_UNTIL, repairs.will_save)
     on(types.SHUTDOWN, _shut_down)
     server.command(fill_here.COMMAND)(fill_here.fill)
+    server.command(rewrite.COMMAND)(rewrite.rewrite)
     server.command("dgemma.explainLast")(commands.explain_last)
     server.command("dgemma.status")(commands.status)
     server.command("dgemma.restartEngine")(commands.restart_engine)
@@ -69,6 +81,8 @@ def _initialize(server: Server, params: types.InitializeParams) -> None:
 
 async def _shut_down(server: Server, _: None) -> None:
     server.suggester.forget_all()
+    server.diagnostics.close_all()
+    await server.repairer.close()
     await server.engine.close()
 
 

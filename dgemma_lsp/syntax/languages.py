@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from fnmatch import fnmatchcase
 
 import attrs
 import tree_sitter
@@ -80,34 +81,48 @@ ALIASES = {
 """What Vim, Emacs and Helix call some of them."""
 
 _ENDINGS = {
-    "bash": "shellscript", "c": "c", "c++": "cpp", "cc": "cpp", "cjs": "javascript", "code-workspace": "jsonc",
-    "cpp": "cpp", "css": "css", "cts": "typescript", "cxx": "cpp", "go": "go", "h": "cpp", "h++": "cpp",
+    "bash": "shellscript", "c": "c", "c++": "cpp", "cc": "cpp", "cjs": "javascript", "cpp": "cpp", "css": "css",
+    "cts": "typescript", "cxx": "cpp", "geojson": "json", "go": "go", "h": "cpp", "h++": "cpp", "har": "json",
     "hh": "cpp", "hpp": "cpp", "htm": "html", "html": "html", "hxx": "cpp", "i": "c", "inl": "cpp", "ipp": "cpp",
-    "java": "java", "js": "javascript", "json": "json", "jsonc": "jsonc", "jsx": "javascriptreact",
-    "markdown": "markdown", "md": "markdown", "mjs": "javascript", "mts": "typescript", "py": "python",
-    "pyi": "python", "pyw": "python", "rs": "rust", "sh": "shellscript", "toml": "toml", "ts": "typescript",
-    "tsx": "typescriptreact", "webmanifest": "json", "xhtml": "html", "yaml": "yaml", "yml": "yaml",
-    "zsh": "shellscript",
+    "java": "java", "js": "javascript", "json": "json", "jsonld": "json", "jsx": "javascriptreact",
+    "markdown": "markdown", "md": "markdown", "mdown": "markdown", "mjs": "javascript", "mkd": "markdown",
+    "mts": "typescript", "py": "python", "pyi": "python", "pyw": "python", "rs": "rust", "sh": "shellscript",
+    "toml": "toml", "topojson": "json", "ts": "typescript", "tsx": "typescriptreact", "webmanifest": "json",
+    "xhtml": "html", "yaml": "yaml", "yml": "yaml", "zsh": "shellscript",
 }  # fmt: skip
 
 _NAMES = {
-    ".bash_profile": "shellscript", ".bashrc": "shellscript", ".babelrc": "jsonc", ".clang-format": "yaml",
-    ".eslintrc": "jsonc", ".eslintrc.json": "jsonc", ".jshintrc": "jsonc", ".prettierrc": "json",
-    ".profile": "shellscript", ".swcrc": "jsonc", ".zshrc": "shellscript", "cargo.lock": "toml",
-    "jsconfig.json": "jsonc", "language-configuration.json": "jsonc", "pipfile": "toml", "pkgbuild": "shellscript",
-    "poetry.lock": "toml", "sconstruct": "python", "tsconfig.json": "jsonc", "uv.lock": "toml",
+    ".bash_profile": "shellscript", ".bashrc": "shellscript", ".clang-format": "yaml", ".prettierrc": "json",
+    ".profile": "shellscript", ".zshrc": "shellscript", "cargo.lock": "toml", "pipfile": "toml",
+    "pkgbuild": "shellscript", "poetry.lock": "toml", "sconstruct": "python", "uv.lock": "toml",
 }  # fmt: skip
+
+JSONC_FILES = (
+    "*.jsonc", "*.code-workspace", "*.code-snippets", "*.sublime-settings", "*.sublime-project", ".vscode/*.json",
+    ".zed/*.json", "tsconfig.json", "tsconfig.*.json", "tsconfig-*.json", "jsconfig.json", "jsconfig.*.json",
+    "typedoc.json", "api-extractor.json", "devcontainer.json", ".devcontainer.json", ".babelrc", ".babelrc.json",
+    "babel.config.json", ".eslintrc", ".eslintrc.json", ".hintrc", ".jscsrc", ".jshintrc", ".jslintrc", ".swcrc",
+    "bun.lock", "turbo.json", "biome.json", "tslint.json", "language-configuration.json",
+)  # fmt: skip
+"""JSON in which comments are legal: patterns of names; those with a `/` are for the end of a path."""
 
 
 def language_of_file(name: str) -> str | None:
     """The language id of a file by its name or path, with `/` or `\\\\`; None for one that is not gated."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1].lower()
+    path = name.replace("\\", "/").lower()
+    base = path.rsplit("/", 1)[-1]
     if base in _NAMES:
         return _NAMES[base]
-    if base.startswith("tsconfig.") and base.endswith(".json"):
-        return "jsonc"
     stem, dot, ending = base.rpartition(".")
+    if dot and any(fnmatchcase(f"/{path}", f"*/{pattern}") for pattern in JSONC_FILES):
+        return "jsonc"
     return _ENDINGS.get(ending) if dot and stem else None
+
+
+def language_of_document(language: str, name: str) -> str:
+    """The identifier of an open document's language; many editors know no jsonc and call it json."""
+    known = known_as(language)
+    return "jsonc" if known == "json" and language_of_file(name) == "jsonc" else known
 
 
 def known_as(language: str) -> str:

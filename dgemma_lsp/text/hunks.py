@@ -1,6 +1,11 @@
-"""One change of a document as a unified diff."""
+"""Changes of a document as a unified diff."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from dgemma_lsp.text.edits import Edit, apply_edits
 
 CONTEXT = 3
 """Unchanged lines on either side of a change."""
@@ -14,38 +19,63 @@ def replaced(document: str, start: int, end: int, replacement: str) -> str:
 
 
 def unified_diff(path: str, document: str, start: int, end: int, replacement: str) -> list[str]:
-    """The lines of a diff that replaces [start, end), each with its line end; none when nothing changes.
+    """The lines of a diff that replaces [start, end), as `edits_diff` has them."""
+    return edits_diff(path, document, [Edit(start, end, replacement)])
+
+
+def edits_diff(path: str, document: str, edits: Iterable[Edit]) -> list[str]:
+    """The lines of a diff that makes the edits, each with its line end; none when nothing changes.
 
     Lines are those of `patch`: only `\\n` ends one, so a `\\r` stays part of its line. The work grows with
-    the change and not with the document.
+    the changes and not with the document.
     """
-    if document[start:end] == replacement:
-        return []
-    first = document.rfind("\n", 0, start) + 1
-    last = document.find("\n", end) + 1 or len(document)
-    old = _lines(document[first:last])
-    new = _lines(document[first:start] + replacement + document[end:last])
-    while old and new and old[0] == new[0]:
-        first += len(old[0])
-        del old[0], new[0]
-    while old and new and old[-1] == new[-1]:
-        last -= len(old[-1])
-        del old[-1], new[-1]
-
-    above, above_start = _lines_above(document, first)
-    below = _lines_below(document, last)
-    line = document.count("\n", 0, above_start) + 1
+    hunks: list[str] = []
+    added = 0
+    for first, last, inside in _regions(document, edits):
+        old = _lines(document[first:last])
+        new = _lines(apply_edits(document[first:last], inside))
+        while old and new and old[0] == new[0]:
+            first += len(old[0])
+            del old[0], new[0]
+        while old and new and old[-1] == new[-1]:
+            last -= len(old[-1])
+            del old[-1], new[-1]
+        if not old and not new:
+            continue
+        above, above_start = _lines_above(document, first)
+        below = _lines_below(document, last)
+        line = document.count("\n", 0, above_start) + 1
+        old_count, new_count = (len(above) + len(side) + len(below) for side in (old, new))
+        hunks.append(f"@@ -{_range(line, old_count)} +{_range(line + added, new_count)} @@\n")
+        hunks += [*_marked(" ", above), *_changes(old, new), *_marked(" ", below)]
+        added += new_count - old_count
     path = path.lstrip("/")
-    old_count, new_count = (len(above) + len(side) + len(below) for side in (old, new))
-    return [
-        f"--- a/{path}\n",
-        f"+++ b/{path}\n",
-        f"@@ -{_range(line, old_count)} +{_range(line, new_count)} @@\n",
-        *_marked(" ", above),
-        *_marked("-", old),
-        *_marked("+", new),
-        *_marked(" ", below),
-    ]
+    return [f"--- a/{path}\n", f"+++ b/{path}\n", *hunks] if hunks else []
+
+
+def _regions(document: str, edits: Iterable[Edit]) -> list[tuple[int, int, list[Edit]]]:
+    """Whole lines [first, last) and the edits in them, counted from `first`; those a hunk has in common together."""
+    regions: list[tuple[int, int, list[Edit]]] = []
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        first = document.rfind("\n", 0, edit.start) + 1
+        last = document.find("\n", edit.end) + 1 or len(document)
+        inside: list[Edit] = []
+        if regions and document.count("\n", regions[-1][1], first) <= 2 * CONTEXT:
+            first, before, inside = regions.pop()
+            last = max(before, last)
+        inside.append(Edit(edit.start - first, edit.end - first, edit.text))
+        regions.append((first, last, inside))
+    return regions
+
+
+def _changes(old: list[str], new: list[str]) -> list[str]:
+    lines = []
+    for kind, start, stop, from_, to in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            lines += _marked(" ", old[start:stop])
+        else:
+            lines += [*_marked("-", old[start:stop]), *_marked("+", new[from_:to])]
+    return lines
 
 
 def _lines(text: str) -> list[str]:

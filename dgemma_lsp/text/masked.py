@@ -37,15 +37,18 @@ class Infill:
         return with_newlines(filled, self.newline)
 
 
-def infill(document: str, start: int, end: int, max_tokens: int) -> Infill:
-    """The window around [start, end), with that text forgotten and a hole in its place.
+def infill(document: str, start: int, end: int, max_tokens: int, noise: float | None = None) -> Infill:
+    """The window around [start, end), with a hole in its place: that text is forgotten, or with `noise` its draft.
 
     The model reads line ends as `\\n`, as it was trained; `Infill.replacement` gives the document's back.
     """
     window_start, window_end = window(document, start, end)
     prefix = with_newlines(document[window_start:start], "\n")
     suffix = with_newlines(document[end:window_end], "\n")
-    parts = (prefix, Hole(max_tokens), suffix)
+    hole = Hole(max_tokens)
+    if noise is not None:
+        hole = Hole(max_tokens, with_newlines(document[start:end], "\n"), noise)
+    parts = (prefix, hole, suffix)
     return Infill(
         text=MaskedText(tuple(part for part in parts if part != "")),
         start=start,

@@ -18,6 +18,7 @@ FULL: dict[str, Any] = {
     "textDocument": {
         "inlineCompletion": {"dynamicRegistration": True},
         "completion": {"dynamicRegistration": True},
+        "codeAction": {"disabledSupport": True},
     },
     "workspace": {
         "applyEdit": True,

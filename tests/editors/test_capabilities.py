@@ -20,6 +20,8 @@ from dgemma_lsp.text.document import Encoding
 from tests.e2e.conftest import Home
 from tests.e2e.editor import Editor
 
+KINDS = ["refactor.rewrite.dgemma.fill", "refactor.rewrite.dgemma", "quickfix.dgemma", "source.fixAll.dgemma"]
+
 FOLDER = Path(__file__).parent / "capabilities"
 
 CLIENTS = {
@@ -32,7 +34,9 @@ CLIENTS = {
         registers_completion=True,
         progress=True,
         document_changes=True,
+        disabled_actions=True,
         drafts=False,
+        asks=False,
     ),
     "neovim-0.12": Client(
         name="Neovim",
@@ -43,7 +47,9 @@ CLIENTS = {
         registers_completion=False,
         progress=True,
         document_changes=False,
+        disabled_actions=True,
         drafts=False,
+        asks=False,
     ),
     "helix-25.07": Client(
         name="helix",
@@ -54,7 +60,9 @@ CLIENTS = {
         registers_completion=False,
         progress=True,
         document_changes=True,
+        disabled_actions=True,
         drafts=False,
+        asks=False,
         block_cursor=True,
     ),
     "emacs-30.1-eglot": Client(
@@ -66,7 +74,9 @@ CLIENTS = {
         registers_completion=False,
         progress=True,
         document_changes=True,
+        disabled_actions=False,
         drafts=False,
+        asks=False,
     ),
 }
 
@@ -102,7 +112,7 @@ def test_the_answer_to_initialize(name: str, home: Home) -> None:
     assert capabilities["textDocumentSync"]["change"] == types.TextDocumentSyncKind.Incremental.value
     assert capabilities["inlineCompletionProvider"] == {}
     assert "completionProvider" not in capabilities
-    assert capabilities["codeActionProvider"] == {"codeActionKinds": ["refactor.rewrite.dgemma.fill"]}
+    assert capabilities["codeActionProvider"] == {"codeActionKinds": KINDS}
     assert "dgemma.fill" in capabilities["executeCommandProvider"]["commands"]
 
 

@@ -13,7 +13,7 @@ from dgemma_lsp.server.capabilities import Client, read_client
 from dgemma_lsp.text.document import Encoding
 from tests.e2e.editor import FULL
 
-NOTHING = Client("", Encoding.UTF_16, *[False] * 7)
+NOTHING = Client("", Encoding.UTF_16, *[False] * 9)
 
 
 def client_of(options: Any = None, encoding: Any = None, **capabilities: Any) -> Client:
@@ -33,6 +33,7 @@ def client_of(options: Any = None, encoding: Any = None, **capabilities: Any) ->
         ({"textDocument": {"completion": {"dynamicRegistration": True}}}, {"registers_completion": True}),
         ({"workspace": {"workspaceEdit": {"resourceOperations": ["create"]}}}, {}),
         ({"workspace": {"workspaceEdit": {"documentChanges": True}}}, {"document_changes": True}),
+        ({"textDocument": {"codeAction": {"disabledSupport": True}}}, {"disabled_actions": True}),
         ({"window": {"workDoneProgress": True}}, {"progress": True}),
     ],
 )
@@ -41,8 +42,8 @@ def test_each_capability(capabilities: dict[str, Any], what: dict[str, bool]) ->
 
 
 def test_a_client_that_can_do_everything() -> None:
-    client = client_of({"drafts": True}, types.PositionEncodingKind.Utf8, **FULL)
-    assert client == Client("", Encoding.UTF_8, *[True] * 7)
+    client = client_of({"drafts": True, "asks": True}, types.PositionEncodingKind.Utf8, **FULL)
+    assert client == Client("", Encoding.UTF_8, *[True] * 9)
 
 
 @pytest.mark.parametrize("options", [None, [], "drafts", {"drafts": "yes"}, {"drafts": 1}, {}])

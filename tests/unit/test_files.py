@@ -75,7 +75,7 @@ def test_a_file_changed_in_between_is_left_alone(tmp_path):
     path.write_text("a")
     source = read_source(path)
     path.write_text("someone else's")
-    with pytest.raises(FileError, match="changed while it was being filled"):
+    with pytest.raises(FileError, match="changed while it was worked on"):
         write_source(source, "b")
     assert path.read_text() == "someone else's"
 

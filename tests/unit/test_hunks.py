@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dgemma_lsp.text.hunks import replaced, unified_diff
+from dgemma_lsp.text.edits import Edit, apply_edits
+from dgemma_lsp.text.hunks import edits_diff, replaced, unified_diff
 
 DOCUMENTS = st.text("ab\n\r", max_size=25)
 
@@ -40,6 +41,31 @@ def test_a_diff_carries_the_change(document, replacement, data):
     assert all(line.endswith("\n") for line in diff)
     changed = [line[1:] for line in diff[3:] if line[0] in "+-"]
     assert bool(changed) == (replaced(document, start, end, replacement) != document)
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="patch is not installed")
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from("ab"), min_size=2, max_size=40), st.data())
+def test_patch_applies_many_changes(tmp_path_factory, lines, data):
+    document = "\n".join(lines) + data.draw(st.sampled_from(["", "\n"]))
+    places = data.draw(st.lists(st.integers(0, len(document)), min_size=2, max_size=8, unique=True).map(sorted))
+    edits = [
+        Edit(start, end, data.draw(st.sampled_from(["", "x", "\n", "x\ny"])))
+        for start, end in zip(places[::2], places[1::2], strict=False)
+    ]
+    path = tmp_path_factory.mktemp("patch") / "f.py"
+    path.write_bytes(document.encode())
+    diff = "".join(edits_diff("f.py", document, edits))
+    subprocess.run(
+        ["patch", "-p1", "--quiet", "--binary"], input=diff.encode(), cwd=path.parent, check=True, timeout=30
+    )
+    assert (path.read_bytes() if path.exists() else b"") == apply_edits(document, edits).encode()
+
+
+def test_changes_far_apart_are_hunks_of_their_own():
+    document = "".join(f"{number}\n" for number in range(30))
+    diff = edits_diff("f", document, [Edit(0, 0, "x\n"), Edit(len(document) - 3, len(document), "")])
+    assert [line for line in diff if line.startswith("@@")] == ["@@ -1,3 +1,4 @@\n", "@@ -27,4 +28,3 @@\n"]
 
 
 @pytest.mark.skipif(shutil.which("patch") is None, reason="patch is not installed")

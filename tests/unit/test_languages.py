@@ -8,7 +8,16 @@ import sys
 import pytest
 import tree_sitter
 
-from dgemma_lsp.syntax.languages import ALIASES, GRAMMARS, LANGUAGES, Grammar, grammar_of, language_of_file, load
+from dgemma_lsp.syntax.languages import (
+    ALIASES,
+    GRAMMARS,
+    LANGUAGES,
+    Grammar,
+    grammar_of,
+    language_of_document,
+    language_of_file,
+    load,
+)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +31,13 @@ from dgemma_lsp.syntax.languages import ALIASES, GRAMMARS, LANGUAGES, Grammar, g
         ("tsconfig.build.json", "jsonc"),
         (".eslintrc.json", "jsonc"),
         ("x.code-workspace", "jsonc"),
+        ("a.jsonc", "jsonc"),
+        ("/w/.vscode/Settings.json", "jsonc"),
+        (".vscode\\launch.json", "jsonc"),
+        ("settings.json", "json"),
+        ("x.vscode/a.json", "json"),
+        (".babelrc", "jsonc"),
+        ("data.jsonl", None),
         ("README.md", "markdown"),
         ("a.mjs", "javascript"),
         ("a.jsx", "javascriptreact"),
@@ -49,6 +65,20 @@ from dgemma_lsp.syntax.languages import ALIASES, GRAMMARS, LANGUAGES, Grammar, g
 )
 def test_a_file_has_a_language_by_its_name(name, language):
     assert language_of_file(name) == language
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "found"),
+    [
+        ("json", "/w/package.json", "json"),
+        ("json", "/w/tsconfig.json", "jsonc"),
+        ("jsonc", "/w/package.json", "jsonc"),
+        ("md", "/w/tsconfig.json", "markdown"),
+        ("cobol", "a.json", "cobol"),
+    ],
+)
+def test_an_open_document_is_what_its_editor_says_but_for_comments(language, name, found):
+    assert language_of_document(language, name) == found
 
 
 @pytest.mark.parametrize("language", [*LANGUAGES, *ALIASES])

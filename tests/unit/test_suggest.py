@@ -107,9 +107,24 @@ REACHED = {
 
 IN_SEQUENCE = {"superseded", "cancelled", "stale", "not-open"}
 
+OF_REPAIRS = {"repaired", "clean", "unsure", "unchecked", "fix-off"}
+"""test_repairing.py and test_lsp_repair.py reach these."""
+
+
+OF_REWRITES = {
+    "applied",
+    "previewed",
+    "unchanged",
+    "nothing-selected",
+    "no-instruction",
+    "no-instructions",
+    "too-long",
+}
+"""test_rewrite_wishes.py and test_lsp_rewrite.py reach these."""
+
 
 def test_every_outcome_is_reached() -> None:
-    assert {*REACHED, *IN_SEQUENCE} == set(OUTCOMES)
+    assert {*REACHED, *IN_SEQUENCE, *OF_REPAIRS, *OF_REWRITES} == set(OUTCOMES)
 
 
 @pytest.mark.parametrize("outcome", REACHED)

@@ -9,12 +9,14 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
 from dgemma_lsp.text.document import Document
+from dgemma_lsp.text.edits import Edit
 from dgemma_lsp.text.overlap import Offer
 
 from ..app import Server
-from ..documents import position, range_of
+from ..documents import position
 from ..outcomes import OUTCOMES
 from .asking import ask_of, offers_for, refused
+from .editing import workspace_edit
 
 KIND = f"{types.CodeActionKind.RefactorRewrite.value}.dgemma.fill"
 COMMAND = "dgemma.fill"
@@ -29,17 +31,13 @@ class FillArguments:
     version: int | None = None
 
 
-def code_action(server: Server, params: types.CodeActionParams) -> list[types.CodeAction]:
+def actions(server: Server, document: Document, place: types.Range) -> list[types.CodeAction]:
     """The action at a cursor, or none; at once and without asking the model."""
-    document = server.documents.get(params.text_document.uri)
-    wanted = params.context.only
-    if document is None or (wanted is not None and not any(_contains(kind, KIND) for kind in wanted)):
-        return []
-    start, end = (document.offset_at(position(place)) for place in (params.range.start, params.range.end))
+    start, end = (document.offset_at(position(at)) for at in (place.start, place.end))
     cursor = server.client.block_cursor and (end - start <= 1 or document.text[start:end] == "\r\n")
-    if params.range.start != params.range.end and not cursor:
+    if place.start != place.end and not cursor:
         return []
-    at = {"line": params.range.start.line, "character": params.range.start.character}
+    at = {"line": place.start.line, "character": place.start.character}
     argument = {"uri": document.uri, "position": at, "version": document.version}
     command = types.Command("Fill here", COMMAND, arguments=[argument])
     return [types.CodeAction("DGemma: Fill here", kind=KIND, command=command)]
@@ -60,10 +58,11 @@ async def fill(server: Server, argument: FillArguments) -> dict[str, Any]:
     if not offers:
         server.say(types.MessageType.Info, explained["message"])
         return {**explained, "applied": False}
-    return {**explained, "applied": await _applied(server, edit_of(server, ask.document, offers[0]))}
+    return {**explained, "applied": await _applied(server, ask.document, offers[0])}
 
 
-async def _applied(server: Server, edit: types.WorkspaceEdit) -> bool:
+async def _applied(server: Server, document: Document, offer: Offer) -> bool:
+    edit = workspace_edit(server, document, [Edit(offer.start, offer.end, offer.insert)])
     try:
         params = types.ApplyWorkspaceEditParams(edit, label="DGemma: fill")
         applied = (await server.workspace_apply_edit_async(params)).applied
@@ -72,18 +71,3 @@ async def _applied(server: Server, edit: types.WorkspaceEdit) -> bool:
     if not applied:
         server.say(types.MessageType.Info, "the file has changed meanwhile; run it again")
     return applied
-
-
-def edit_of(server: Server, document: Document, offer: Offer) -> types.WorkspaceEdit:
-    """The offer as an edit, with the document's version where the client can take one."""
-    edit = types.TextEdit(range_of(document, offer.start, offer.end), offer.insert)
-    if not server.client.document_changes:
-        return types.WorkspaceEdit(changes={document.uri: [edit]})
-    named = types.OptionalVersionedTextDocumentIdentifier(document.uri, document.version)
-    return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(named, [edit])])
-
-
-def _contains(kind: types.CodeActionKind | str, one: str) -> bool:
-    """Whether an asked-for kind is `one` or a kind above it."""
-    name = str(getattr(kind, "value", kind))
-    return name == "" or one == name or one.startswith(name + ".")

@@ -11,13 +11,19 @@ def did_open(server: Server, params: types.DidOpenTextDocumentParams) -> None:
     server.suggester.forget(params.text_document.uri)
     document = server.documents.open(params.text_document)
     server.chore(server.suggester.warm(document, server.settings))
+    server.diagnostics.look(document, server.repairer, server.settings)
 
 
 def did_change(server: Server, params: types.DidChangeTextDocumentParams) -> None:
-    server.documents.change(params)
+    document = server.documents.change(params)
+    if document is not None:
+        server.diagnostics.look(document, server.repairer, server.settings)
 
 
 def did_close(server: Server, params: types.DidCloseTextDocumentParams) -> None:
     uri = params.text_document.uri
     server.documents.close(uri)
     server.suggester.forget(uri)
+    server.repairer.forget(uri)
+    server.rewriter.forget(uri)
+    server.diagnostics.close(uri)
