@@ -40,7 +40,21 @@ for end, wanted in zip(ends, (3, 4)):
 os.execv(sys.argv[3], sys.argv[3:])
 """
 
-KEYS = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "Home": 36, "End": 35, "Tab": 9, " ": 32}
+KEYS = {
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+    "Tab": 9,
+    " ": 32,
+    "Enter": 13,
+    "Escape": 27,
+    "F1": 112,
+    "a": 65,
+    "s": 83,
+}
 
 
 def find_chromium() -> str | None:
@@ -63,11 +77,14 @@ class Page:
             self._call(f"{domain}.enable")
 
     def open(self, path: Path, *, hash_: str = "", width: int = 1200, height: int = 1000, dark: bool = False) -> None:
+        self.visit(path.as_uri() + hash_, width=width, height=height, dark=dark)
+
+    def visit(self, address: str, *, width: int = 1200, height: int = 1000, dark: bool = False) -> None:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         # From a blank page: a change of the hash alone would load nothing.
-        for url in ("about:blank", path.as_uri() + hash_):
+        for url in ("about:blank", address):
             self.problems.clear()
             self.requests.clear()
             loads = self._loads
@@ -82,11 +99,20 @@ class Page:
             raise AssertionError(answer["exceptionDetails"].get("exception", answer)["description"])
         return answer["result"].get("value")
 
-    def press(self, key: str) -> None:
-        text = {"text": key} if len(key) == 1 else {}
-        code = {"key": key, "windowsVirtualKeyCode": KEYS[key]}
-        self._call("Input.dispatchKeyEvent", type="keyDown", **code, **text)
-        self._call("Input.dispatchKeyEvent", type="keyUp", **code)
+    def press(self, key: str, held: int = 0) -> None:
+        """A key by its name, with `held` down: the sum of 1 Alt, 2 Ctrl, 8 Shift."""
+        typed = "\r" if key == "Enter" else key
+        text = {"text": typed} if len(typed) == 1 and not held else {}
+        code = f"Key{key.upper()}" if len(key) == 1 and key.isalpha() else key
+        which = {"key": key, "code": code, "windowsVirtualKeyCode": KEYS[key], "modifiers": held}
+        self._call("Input.dispatchKeyEvent", type="keyDown", **which, **text)
+        self._call("Input.dispatchKeyEvent", type="keyUp", **which)
+
+    def type(self, text: str) -> None:
+        """A key for each character, as an editor wants them."""
+        for character in text:
+            self._call("Input.dispatchKeyEvent", type="keyDown", key=character, text=character)
+            self._call("Input.dispatchKeyEvent", type="keyUp", key=character)
 
     def hover(self, selector: str) -> tuple[float, float]:
         """Moves the pointer to the middle of an element."""
