@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -66,7 +68,9 @@ def ranked(engine: Engine, task: Task, chosen: list[Item]) -> dict[str, float]:
     return {"n": len(known), "exact": 100 * hits / len(known), "choices": len(task.closers)}
 
 
-def evaluate(checkpoint: str, corpus: Path, task_number: int, count: int, passes: int) -> list[dict[str, object]]:
+def evaluate(
+    checkpoint: str, corpus: Path, task_number: int, count: int, passes: int, pause: Path | None
+) -> list[dict[str, object]]:
     """One row a column of one task; runs in a process of its own."""
     torch.set_num_threads(1)
     engine, task = Engine.load(checkpoint), TASKS[task_number]
@@ -77,10 +81,11 @@ def evaluate(checkpoint: str, corpus: Path, task_number: int, count: int, passes
         ("50 % slack", "elastic", lambda item: item.tokens + max(1, item.tokens // 2)),
         ("own rule", "auto", lambda item: task.room),
     )
-    rows: list[dict[str, object]] = [
-        {"task": task.name, "column": name, **measure(engine, chosen, length, room, passes)}
-        for name, length, room in columns
-    ]
+    rows: list[dict[str, object]] = []
+    for name, length, room in columns:
+        while pause is not None and pause.exists():
+            time.sleep(1)
+        rows.append({"task": task.name, "column": name, **measure(engine, chosen, length, room, passes)})
     if task.closers:
         rows.append({"task": task.name, "column": "ranked", **ranked(engine, task, chosen)})
     return rows
@@ -92,12 +97,22 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--count", type=int, default=300, help="holes a task")
     parser.add_argument("--passes", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
+    parser.add_argument("--pause", type=Path, help="while this file exists the evaluation sleeps")
     parser.add_argument("--out", type=Path, help="write the rows as JSON here")
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
-    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         jobs = [
-            pool.submit(evaluate, arguments.checkpoint, arguments.corpus, number, arguments.count, arguments.passes)
+            pool.submit(
+                evaluate,
+                arguments.checkpoint,
+                arguments.corpus,
+                number,
+                arguments.count,
+                arguments.passes,
+                arguments.pause,
+            )
             for number in range(len(TASKS))
         ]
         for job in jobs:
