@@ -33,7 +33,7 @@ def test_history_has_a_row_for_each_quarter(evaluated: bool) -> None:
 
 def test_studies_are_a_table_each() -> None:
     rows = [
-        {"setting": "2 passes", "task": "closers", "exact": 90.4, "p50": 61.2},
+        {"setting": "2 passes", "task": "closers", "exact": 90.4, "busy": 61.2},
         {"setting": "4 passes", "task": "closers", "exact": 91.0},
         {"setting": "4 passes", "task": "words", "exact": 20.0},
     ]

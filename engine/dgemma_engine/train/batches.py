@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..tokenizer import Tokenizer
 from .examples import Example, ExampleMaker
+from .recipe import Recipe
 from .vocabulary import PAD, Texts
 
 
@@ -96,6 +97,21 @@ class BatchStream:
         }
         self.maker = ExampleMaker(tokenizer, length, canvases, width)
         self.batch, self.vocab, self.seed = batch, vocab, seed
+
+    @classmethod
+    def of(cls, recipe: Recipe, texts: Texts, tokenizer: Tokenizer, workers: int) -> BatchStream:
+        """The batches of one of `workers`."""
+        return cls(
+            texts,
+            {kind: weight for kind, weight in recipe.mix.items() if kind in texts},
+            tokenizer,
+            batch=recipe.batch // workers,
+            length=recipe.length,
+            canvases=recipe.canvases,
+            width=recipe.width,
+            vocab=recipe.vocab,
+            seed=recipe.seed,
+        )
 
     def make(self, number: int) -> Batch:
         rng = Random(f"{self.seed}/{number}")

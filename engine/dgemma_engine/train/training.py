@@ -72,17 +72,7 @@ class Training:
         texts = load_texts(corpus / "train.jsonl", set(recipe.mix))
         heldout = load_texts(corpus / "heldout.jsonl", set(recipe.mix))
         tokenizer = self._tokenizer(texts)
-        stream = BatchStream(
-            texts,
-            {kind: weight for kind, weight in recipe.mix.items() if kind in texts},
-            tokenizer,
-            batch=recipe.batch // self.workers,
-            length=recipe.length,
-            canvases=recipe.canvases,
-            width=recipe.width,
-            vocab=recipe.vocab,
-            seed=recipe.seed,
-        )
+        stream = BatchStream.of(recipe, texts, tokenizer, self.workers)
         state, saved = self.state, time.monotonic()
         window: list[tuple[float, float]] = []
         while state["tokens"] < state["cooled_from"] + 1e6 * self.arguments.tokens:
