@@ -66,7 +66,9 @@ def collate(
     noisy = free & (torch.rand(shape, generator=generator) < level[..., None])
     canvas = torch.where(noisy, torch.randint(vocab, shape, generator=generator), truth)
     rows = free.flatten().nonzero().flatten()
-    rows = rows[torch.randperm(len(rows), generator=generator)[:loss_rows]]
+    rows = rows[torch.randperm(len(rows), generator=generator)]
+    # Rows that are nearly free to guess make room for the others.
+    rows = rows[(weights.flatten()[rows] < 1).argsort(stable=True)][:loss_rows]
     rows = torch.cat([rows, rows.new_zeros(loss_rows - len(rows))])
     row_weights = weights.flatten()[rows]
     row_weights[int(free.sum()) :] = 0

@@ -11,9 +11,12 @@ from .corrupt import Break, corrupt, share, touches
 from .spans import Span, SpanFinder
 from .vocabulary import BOS, EOS, FILLER, PAD
 
-CHARS_PER_TOKEN = 3
+CHARS_PER_TOKEN = 5
+"""Hardly any file has more: a stretch of so many characters fills the encoder."""
 SUFFIX_CHARS = 240
 MAX_HOLE = 32
+SPARE = 2
+"""Holes drawn beyond one a canvas: some turn out too long."""
 
 
 @frozen
@@ -74,19 +77,23 @@ class ExampleMaker:
 
     def make(self, rng: Random, text: str, kind: str) -> Example:
         """One example from a random place of `text`."""
-        reach = self.length * CHARS_PER_TOKEN
-        start = rng.randrange(max(1, len(text) - reach // 2))
+        most = self.length * CHARS_PER_TOKEN
+        start = rng.randrange(max(1, len(text) - most // 3))
         start = text.rfind("\n", 0, start) + 1
-        stretch = text[start : start + reach + 2 * SUFFIX_CHARS]
+        stretch = text[start : start + most + 2 * SUFFIX_CHARS]
+        _, ends = self.tokenizer.encode_with_ends(stretch[:most])
+        reach = ends[: self.length][-1]
         last = start + len(stretch) == len(text)
         breaks: list[Break] = []
         if rng.random() < share(kind):
             stretch, breaks = corrupt(rng, stretch, kind, rng.choice((1, 1, 2, 3)), stop=reach)
+            reach = min(reach, len(stretch))
         finder = SpanFinder(stretch, kind)
-        holes = self._holes(rng, finder, breaks, min(len(stretch), reach))
+        # A cut splits a token: the last few of the stretch fall off.
+        holes = self._holes(rng, finder, breaks, ends[: self.length - self.canvases][-1])
         # The text before a hole is tokenised apart from it, as it is when a user's cursor stands there.
         ids, before, at = [BOS], {0: 1}, 0
-        for cut in sorted({*holes, *(edge for one in breaks for edge in one.span), min(len(stretch), reach)}):
+        for cut in sorted({*holes, *(edge for one in breaks for edge in one.span), reach}):
             ids += self.tokenizer.encode(stretch[at:cut]) if cut > at else []
             before[cut], at = len(ids), max(at, cut)
         targets = [*ids[1:], PAD]
@@ -98,14 +105,15 @@ class ExampleMaker:
             for cut, hole in sorted(holes.items())
             if before[cut] <= self.length
         ]
-        return Example(ids[: self.length], targets[: self.length], [canvas for canvas in canvases if canvas])
+        made = [canvas for canvas in canvases if canvas]
+        return Example(ids[: self.length], targets[: self.length], rng.sample(made, min(len(made), self.canvases)))
 
     def _holes(self, rng: Random, finder: SpanFinder, breaks: list[Break], stop: int) -> dict[int, _Hole]:
-        """One hole a canvas, by the place where it begins: most breaks, and what the text has elsewhere."""
+        """One hole a canvas and a few to spare, by the place where it begins: most breaks, and what the text has."""
         holes = {one.at: _Hole("break", one.span, one.right) for one in breaks if one.right and rng.random() < 0.8}
-        for _ in range(3 * self.canvases):
+        for _ in range(6 * self.canvases):
             drawn = finder.draw(rng, 0, stop)
-            if drawn is None or len(holes) >= self.canvases or touches(drawn[1], breaks):
+            if drawn is None or len(holes) >= self.canvases + SPARE or touches(drawn[1], breaks):
                 continue
             shape, (begin, end) = drawn
             if not breaks or shape != "after":
@@ -128,8 +136,8 @@ class ExampleMaker:
         if not self._hole(rng, rows, hole.text, single=hole.shape != "break"):
             return None
         at, stop = span[1], min(len(text), span[1] + SUFFIX_CHARS)
-        for _ in range(rng.choice((0, 0, 1, 2, 3, 4))):
-            drawn = finder.draw(rng, at + 1, min(stop, at + SUFFIX_CHARS // 3), small=True)
+        for _ in range(rng.choice((0, 0, 1, 2, 4, 6))):
+            drawn = finder.draw(rng, at + 1, min(stop, at + SUFFIX_CHARS // 4), small=True)
             if drawn is None or drawn[1][1] - drawn[1][0] > 40 or touches(drawn[1], breaks):
                 continue
             _, (begin, end) = drawn
