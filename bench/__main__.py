@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from .measure import machine, table
-from .reach import fill_rows, help_row, memory_row, start_row
+from .reach import fill_rows, help_row, memory_row, start_rows
 from .versus import versus_rows
 
 
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     arguments = parser.parse_args()
     rows = [*fill_rows(arguments.model, arguments.rounds)]
-    rows += [start_row(arguments.model), memory_row(arguments.model), help_row()]
+    rows += [*start_rows(arguments.model), memory_row(arguments.model), help_row()]
     rows += versus_rows(arguments.model, arguments.rounds // 3)
     text = f"{machine()}\n\n{table(('what', 'target', 'measured: median (p5 to p95)'), rows)}\n"
     arguments.out.mkdir(parents=True, exist_ok=True)

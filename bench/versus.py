@@ -12,7 +12,7 @@ import torch
 from transformers import DiffusionGemmaForBlockDiffusion
 from transformers.utils import logging
 
-from dgemma_engine.engine import find_checkpoint
+from dgemma_engine.checkpoints import find_checkpoint
 from dgemma_engine.model import DiffusionGemma, load_model
 from dgemma_engine.sampler import Denoising, Schedule, SeededDraws
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -12,14 +13,17 @@ from importlib import metadata
 
 import attrs
 
-from dgemma_engine.wire import Filled, Hole, MaskedText
+from dgemma_engine.wire import Filled, Hole, MaskedText, log_file
 from dgemma_lsp import models
-from dgemma_lsp.engine_client import EngineClient
-from dgemma_lsp.engine_process import INSTALL, find_interpreter
+from dgemma_lsp.engine_client.blocking import BlockingEngine
+from dgemma_lsp.engine_client.dial import endpoint
+from dgemma_lsp.engine_client.errors import EngineLeft, EngineNotRunning
+from dgemma_lsp.engine_client.start import INSTALL, find_interpreter
 from dgemma_lsp.errors import UserError
+from dgemma_lsp.files import shown
 
-BASE = ("dgemma-lsp", "attrs", "msgpack", "rich", "typer")
-ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy")
+BASE = ("dgemma-lsp", "attrs", "msgpack", "platformdirs", "rich", "typer")
+ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy", "psutil")
 
 SAMPLE = MaskedText(("def add(first, second):\n    return first +", Hole(4), "\n"))
 
@@ -67,6 +71,7 @@ def _installation(engine_python: str) -> Iterator[Finding]:
         else:
             detail = f"{checkpoint.problem}; install the package again"
         yield Finding(checkpoint.name, checkpoint.problem is None, f"{detail} ({checkpoint.folder})")
+    yield from _places()
 
 
 def _engine(python: str) -> Iterator[Finding]:
@@ -91,22 +96,51 @@ def _engine(python: str) -> Iterator[Finding]:
     yield _packages("engine packages", versions, INSTALL)
 
 
+def _places() -> Iterator[Finding]:
+    """Where the daemon listens, and where it writes."""
+    try:
+        place = endpoint()
+        yield Finding("runtime folder", True, f"{shown(place.folder)}, for you alone")
+    except UserError as error:
+        yield Finding("runtime folder", False, str(error))
+    folder = log_file().parent
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        yield Finding("log", True, shown(log_file()))
+    else:
+        # No reason not to fill: a daemon that cannot write its log goes on without.
+        how = "cannot be written to" if there.is_dir() else "is no folder"
+        yield Finding("log", False, f"{shown(there)} {how}, so there will be no log; mend it or set XDG_STATE_HOME")
+
+
 def _fill(engine_python: str | None) -> Finding:
-    """A cold and a warm fill."""
+    """Two fills, and whether the daemon had to be started for them."""
     start = time.monotonic()
     try:
-        with EngineClient(engine_python) as engine:
-            cold = engine.fill(SAMPLE, seed=0)
+        running = _running()
+        with BlockingEngine(engine_python, name="doctor") as engine:
+            first = engine.fill(SAMPLE, seed=0)
             since_start = (time.monotonic() - start) * 1000
             warm = engine.fill(SAMPLE, seed=0)
+            pid = engine.status().pid
     except UserError as error:
         return Finding("fill", False, str(error))
+    how = f"the engine (pid {pid}) {'was running' if running == pid else 'was started'}"
     return Finding(
         "fill",
         True,
-        f"{cold.candidates[0].texts[0]!r}; first one {since_start:.0f} ms after the start of the engine "
-        f"(load {_ms(cold, 'load')}), then {_ms(warm, 'total')}",
+        f"{first.candidates[0].texts[0]!r}; {how}, a fill after {since_start:.0f} ms "
+        f"(load {_ms(first, 'load')}), the next in {_ms(warm, 'total')}",
     )
+
+
+def _running() -> int | None:
+    """The process id of the daemon that runs, if one does."""
+    try:
+        with BlockingEngine(name="doctor", start=False) as engine:
+            return engine.status().pid
+    except (EngineNotRunning, EngineLeft):
+        return None
 
 
 def _ms(filled: Filled, stage: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.spinner import Spinner
+from rich.status import Status
 from rich.text import Text
 
 from dgemma_engine.wire import Candidate, Cell, Draft, Filled, MaskedText, Progress
@@ -91,7 +94,7 @@ class CanvasView:
         self._before = first if isinstance(first, str) else ""
         self._after = last if isinstance(last, str) else ""
         self._live = Live(
-            Spinner("dots", "starting the engine"), console=console, transient=True, refresh_per_second=25
+            Spinner("dots", "waiting for the engine"), console=console, transient=True, refresh_per_second=25
         )
         self._last = 0.0
 
@@ -104,8 +107,7 @@ class CanvasView:
         self._live.stop()
 
     def progress(self, progress: Progress) -> None:
-        share = "" if progress.fraction is None else f" {progress.fraction:.0%}"
-        self._live.update(Spinner("dots", f"{glyphs(progress.stage)}{share}"), refresh=True)
+        self._live.update(Spinner("dots", _stage(progress)), refresh=True)
 
     def draft(self, draft: Draft) -> None:
         head = Text(f"pass {draft.pass_index}/{draft.passes}  {draft.ms:.0f} ms   ")
@@ -120,6 +122,35 @@ class CanvasView:
         time.sleep(max(0.0, self._last + FRAME - time.monotonic()))
 
 
+class LoadingView:
+    """What the engine does before it can do anything: a live line on a terminal, else a line per stage on stderr."""
+
+    def __init__(self, silent: bool = False) -> None:
+        self._console = Console(stderr=True, quiet=silent)
+        live = self._console.is_terminal and not self._console.is_dumb_terminal
+        self._status = self._console.status("waiting for the engine") if live else contextlib.nullcontext()
+        self._told: str | None = None
+
+    def __enter__(self) -> LoadingView:
+        self._status.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._status.__exit__(*error)
+
+    def progress(self, progress: Progress) -> None:
+        if isinstance(self._status, Status):
+            self._status.update(_stage(progress))
+        elif progress.stage != self._told:
+            self._told = progress.stage
+            _print(self._console, Text(glyphs(progress.stage)))
+
+
+def _stage(progress: Progress) -> str:
+    share = "" if progress.fraction is None else f" {progress.fraction:.0%}"
+    return f"{glyphs(progress.stage)}{share}"
+
+
 def print_diff(console: Console, diff: Iterable[str]) -> None:
     """A diff in colours, its lines made safe."""
     styles = {"---": "bold", "+++": "bold", "@@ ": "cyan", "-": "red", "+": "green", "\\": "dim"}
@@ -132,7 +163,7 @@ def print_summary(console: Console, filled: Filled, note: str) -> None:
     """The run in one line, and the candidates that were not taken."""
     best = filled.candidates[0]
     times = ", ".join(
-        f"{stage} {filled.ms[stage]:.0f}" for stage in ("load", "prefill", "passes") if stage in filled.ms
+        f"{stage} {filled.ms[stage]:.0f}" for stage in ("queue", "load", "prefill", "passes") if filled.ms.get(stage)
     )
     _print(console, Text(f"{best.passes} passes, {_finish(best)}; ms: {times}; {note}", "dim"))
     for number, candidate in enumerate(filled.candidates[1:], 2):

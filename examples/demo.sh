@@ -4,10 +4,18 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bold='' dim='' plain='' trace=--trace
+bold='' dim='' plain='' verbose=--verbose
 if [[ -t 1 ]]; then
-  bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m' trace=
+  bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m' verbose=
 fi
+
+# An engine of its own, which ends with the demo and leaves nothing. A socket's path has to be short.
+XDG_RUNTIME_DIR=$(mktemp -d /tmp/dgemma.XXXXXX)
+export XDG_RUNTIME_DIR XDG_STATE_HOME=$XDG_RUNTIME_DIR/state
+trap 'dgemma-lsp engine stop >/dev/null 2>&1; rm -rf "$XDG_RUNTIME_DIR"' EXIT
+
+printf '%s$ dgemma-lsp engine start%s\n' "$dim" "$plain"
+dgemma-lsp engine start
 
 # fill FILE LINE:COL WHAT [OPTION...]
 fill() {
@@ -15,7 +23,7 @@ fill() {
   shift 3
   printf '\n%s%s%s\n%s$ dgemma-lsp fill %s --at %s%s%s\n' \
     "$bold" "$what" "$plain" "$dim" "$file" "$at" "${*:+ $*}" "$plain"
-  dgemma-lsp fill "$file" --at "$at" "$@" $trace 2>&1
+  dgemma-lsp fill "$file" --at "$at" "$@" $verbose 2>&1
 }
 
 fill inventory.py 27:64 'Close what is open, in Python' --seed 1

@@ -18,9 +18,10 @@ LAYERS = (
     ("errors",),
     ("text",),
     ("syntax",),
-    ("engine_process", "engine_client", "files", "models"),
+    ("engine_client", "config", "files", "models"),
     ("server",),
-    ("terminal", "doctor"),
+    ("terminal", "trace", "latency"),
+    ("engine_report", "doctor"),
     ("commands",),
     ("cli",),
 )
@@ -30,6 +31,7 @@ PURE = ("text", "syntax", "errors")
 IO_MODULES = {"io", "os", "shutil", "socket", "subprocess", "sys", "tempfile", "urllib", "http", "logging"}
 IO_CALLS = {"open", "print", "input", "read_text", "read_bytes", "write_text", "write_bytes"}
 PROTOCOL = {"pygls", "lsprotocol"}
+HEAVY = {"torch", "numpy", "transformers", "tokenizers", "safetensors"}
 
 
 def modules(package: Path) -> list[Path]:
@@ -140,12 +142,19 @@ def test_the_engine_never_imports_the_server():
     assert offenders(modules(ENGINE), lambda name: top(name) == "dgemma_lsp") == []
 
 
-def test_the_wire_and_what_it_needs_import_no_torch():
-    shared = [ENGINE / name for name in ("__init__.py", "wire.py", "schema.py", "errors.py")]
-    heavy = {"torch", "numpy", "transformers", "tokenizers", "safetensors"}
-    assert offenders(shared, lambda name: top(name) in heavy) == []
-    own = {name for path in shared for name in imports(path) if name.startswith("dgemma_engine.")}
-    assert {".".join(name.split(".")[:2]) for name in own} <= {"dgemma_engine.schema"}
+def test_the_wire_stands_alone():
+    """A client has all of it without the engine's packages."""
+    shared = [ENGINE / "__init__.py", *modules(ENGINE / "wire")]
+    assert offenders(shared, lambda name: top(name) in HEAVY) == []
+    own = {name for path in shared for name in imports(path) if top(name) == "dgemma_engine"}
+    assert {name for name in own if not f"{name}.".startswith("dgemma_engine.wire.")} <= {"dgemma_engine"}
+
+
+def test_the_daemon_leaves_torch_to_the_scheduler():
+    """Its event loop answers at once, whatever is loaded or computed; so it starts without what that needs."""
+    names = ("__main__", "connection", "daemon", "door", "errors", "frame_reader", "lock", "log", "windows")
+    paths = [ENGINE / f"{name}.py" for name in names]
+    assert offenders(paths, lambda name: top(name) in HEAVY) == []
 
 
 def test_the_engine_starts_without_transformers():
@@ -154,7 +163,9 @@ def test_the_engine_starts_without_transformers():
     assert offenders(started, lambda name: name.startswith("dgemma_engine.train")) == []
 
 
-@pytest.mark.parametrize("module", ["dgemma_lsp.cli", "dgemma_lsp.engine_client", "dgemma_engine.__main__"])
+@pytest.mark.parametrize(
+    "module", ["dgemma_lsp.cli", "dgemma_lsp.engine_client", "dgemma_engine.__main__", "dgemma_engine.daemon"]
+)
 def test_a_start_loads_nothing_heavy(module):
     heavy = ("torch", "numpy", "transformers", "tokenizers", "pygls")
     code = f"import sys, {module}; print(*(name for name in {heavy!r} if name in sys.modules))"

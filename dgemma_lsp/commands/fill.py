@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import random
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from dgemma_engine.wire import Filled, MaskedText
+    from dgemma_engine.wire import Draft, Filled, MaskedText
     from dgemma_lsp.files import SourceFile
     from dgemma_lsp.text.masked import Infill
 
@@ -70,22 +71,31 @@ def fill(
     model: Annotated[str, typer.Option(help="Name of a checkpoint, or its folder.")] = "nano",
     write: Annotated[bool, typer.Option("--write", help="Change the file.")] = False,
     as_json: JsonOption = False,
-    trace: Annotated[bool, typer.Option("--trace", help="Print each pass as a line on stderr.")] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT.html", readable=False, help="Write a page that shows the fill pass by pass."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print each pass as a line on stderr.")] = False,
     engine_python: EnginePythonOption = None,
 ) -> None:
     """Fill a hole in a file and show the change as a diff."""
     from rich.console import Console
 
     from dgemma_lsp import files
+    from dgemma_lsp.commands import trace_file
     from dgemma_lsp.text import hunks
 
     source = files.read_source(path)
     hole = _hole(source, at, until, max_tokens)
+    if trace is not None:
+        trace_file.check(trace, path)
     seed = random.randrange(MAX_SEED) if seed is None else seed
     console = Console() if sys.stdout.isatty() and not as_json else None
+    drafts: list[Draft] | None = None if trace is None else []
     filled = _run(
         console,
-        trace,
+        verbose,
+        drafts,
         engine_python,
         text=hole.text,
         model=model,
@@ -96,6 +106,10 @@ def fill(
         length=length.value,
     )
     texts = [hole.replacement(candidate.texts[0]) for candidate in filled.candidates]
+    if trace is not None and drafts is not None:
+        before, after = source.text[: hole.start], source.text[hole.end :]
+        trace_file.write(trace, f"{files.shown(path)} {at}", before, after, drafts, filled, texts)
+        note(f"{files.shown(trace)} written; open it in a browser")
     diff = hunks.unified_diff(files.shown(path), source.text, hole.start, hole.end, texts[0])
     if write and diff:
         files.write_source(source, hunks.replaced(source.text, hole.start, hole.end, texts[0]))
@@ -152,27 +166,45 @@ def _offset(source: SourceFile, option: str, spec: str) -> int:
 
 def _run(
     console: Console | None,
-    trace: bool,
+    verbose: bool,
+    drafts: list[Draft] | None,
     engine_python: str | None,
     *,
     text: MaskedText,
     **options: Any,
 ) -> Filled:
-    """The fill: animated on `console`, traced on stderr, or silent."""
-    from dgemma_lsp.engine_client import EngineClient
+    """The fill: told on stderr, animated on `console`, or silent; its trace in `drafts`."""
+    from dgemma_lsp.engine_client.blocking import BlockingEngine
 
-    if trace:
-        from dgemma_lsp.terminal import trace_line
+    with contextlib.ExitStack() as stack:
+        on_drafts, on_progress = [], None
+        if drafts is not None:
+            on_drafts.append(drafts.append)
+        if verbose:
+            from dgemma_lsp.terminal import trace_line
 
-        with EngineClient(engine_python) as engine:
-            return engine.fill(text, on_draft=lambda draft: note(trace_line(draft)), **options)
-    if console is None or console.is_dumb_terminal:
-        with EngineClient(engine_python) as engine:
-            return engine.fill(text, **options)
-    from dgemma_lsp.terminal import CanvasView
+            on_drafts.append(lambda draft: note(trace_line(draft)))
+        elif console is not None and not console.is_dumb_terminal:
+            from dgemma_lsp.terminal import CanvasView
 
-    with CanvasView(console, text) as view, EngineClient(engine_python) as engine:
-        return engine.fill(text, on_draft=view.draft, on_progress=view.progress, **options)
+            view = stack.enter_context(CanvasView(console, text))
+            on_progress = view.progress
+            if drafts is None:
+                # A trace has the drafts of every canvas that is tried, which is for the page to sort out.
+                on_drafts.append(view.draft)
+
+        def on_draft(draft: Draft) -> None:
+            for follow in on_drafts:
+                follow(draft)
+
+        engine = stack.enter_context(BlockingEngine(engine_python, name="fill"))
+        return engine.fill(
+            text,
+            trace=drafts is not None,
+            on_draft=on_draft if on_drafts else None,
+            on_progress=on_progress,
+            **options,
+        )
 
 
 def _answer(filled: Filled, texts: Sequence[str]) -> dict[str, Any]:

@@ -59,6 +59,8 @@ def offset_at(text: str, position: Position) -> int:
 
 def newline_style(text: str) -> str:
     """The line end most lines have; of equally frequent ones the first, and `\\n` for a text without any."""
+    if "\r" not in text:
+        return "\n"
     counts = dict.fromkeys(NEWLINE.findall(text), 0)
     for style in counts:
         # Every "\r\n" also holds one of each of the others.

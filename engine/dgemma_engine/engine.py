@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
-from importlib import resources
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,17 @@ import torch
 from attrs import evolve, frozen
 
 from . import wire
-from .canvas import prefix_ids
+from .canvas import CHARS_PER_TOKEN_AT_MOST, prefix_ids
+from .checkpoints import find_checkpoint
 from .errors import EngineError
 from .fill import Fill
-from .likelihood import log_likelihoods, prefill
+from .likelihood import log_likelihoods
 from .model import DiffusionGemma, load_model
+from .prefix_cache import PrefixCache
+from .refine import refinement
 from .request import Options
 from .sampler import PINNED_SIGNALS, Schedule
+from .steps import Steps, drive
 from .tokenizer import Tokenizer
 
 DEFAULT_CONTEXT = 8192
@@ -28,24 +31,34 @@ DEFAULT_PASSES = 16
 
 @frozen
 class Engine:
-    """One checkpoint in memory. Not thread-safe: one request at a time."""
+    """One checkpoint in memory. Not thread-safe; several requests may be under way, one step of one at a time."""
 
     model: DiffusionGemma
     tokenizer: Tokenizer
     schedule: Schedule
+    prefixes: PrefixCache
     load_ms: float
 
     @classmethod
-    def load(cls, model: str = "nano", dtype: torch.dtype | None = None) -> Engine:
-        """Load the packaged `nano` or a folder in the Hugging Face layout; raises `EngineError("checkpoint")`."""
+    def load(
+        cls,
+        model: str = "nano",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Engine:
+        """Load the packaged `nano` or a folder in the Hugging Face layout; raises `EngineError("checkpoint")`.
+
+        `on_progress` hears which share of the weights is there.
+        """
         started = time.monotonic()
         folder = find_checkpoint(model)
-        network = load_model(folder, dtype)
+        network = load_model(folder, dtype, device, on_progress)
         tokenizer = Tokenizer.load(folder, network.config)
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:
             raise EngineError("checkpoint", f"{folder}: dgemma.pinned_signal must be one of {PINNED_SIGNALS}")
         schedule = read_schedule(folder)
-        return cls(network, tokenizer, schedule, 1000 * (time.monotonic() - started))
+        return cls(network, tokenizer, schedule, PrefixCache(network), 1000 * (time.monotonic() - started))
 
     @property
     def context(self) -> int:
@@ -71,51 +84,111 @@ class Engine:
         `cancelled` is asked between passes and prefill chunks. Raises `EngineError` with code `cancelled` or
         `request`.
         """
-        received = time.monotonic()
-        if length not in wire.LENGTHS or candidates < 1:
-            raise EngineError("request", f"length is one of {', '.join(wire.LENGTHS)}; candidates are 1 or more")
-        fill = Fill(
-            self.model,
-            self.tokenizer,
-            Options(
-                schedule=evolve(self.schedule, passes=passes or self.schedule.passes),
-                length=length,
-                candidates=candidates,
-                deadline_ms=deadline_ms,
-                seed=seed,
-                on_draft=on_draft,
-                cancelled=cancelled,
-                received=received,
-                context=self.context,
-                pinned_signal=self.model.config.traits.pinned_signal,  # type: ignore[arg-type]
-            ),
-        )
-        found = fill.run(text)
-        total = 1000 * (time.monotonic() - received)
-        return wire.Filled(
-            0, tuple(found), {"load": self.load_ms, **fill.progress.ms, "total": total}, fill.progress.tokens
-        )
+        try:
+            request = wire.Fill(0, text, "", None, "interactive", passes, deadline_ms, candidates, seed, length)
+        except ValueError as error:
+            raise EngineError("request", str(error.args[0])) from None
+        return drive(self.model, self.filling(request, on_draft=on_draft), cancelled)
 
     @torch.inference_mode()
     def score(self, prefix: str, candidates: Sequence[str], suffix: str = "") -> list[float]:
         """log P(candidate + suffix | prefix) in nats for each candidate, exact, by the causal encoder."""
-        config = self.model.config
-        ids = prefix_ids(self.tokenizer, prefix, config.bos_id, self.context)
-        cache = self.model.new_cache(len(ids) + config.canvas_length)
-        last = prefill(self.model, ids, cache)
-        after = self.tokenizer.encode(suffix)
-        texts = [self.tokenizer.encode(text) + after for text in candidates]
-        return log_likelihoods(self.model, cache, last, texts)
+        return drive(self.model, self.scoring(wire.Score(0, prefix, tuple(candidates), suffix)))
 
+    def filling(
+        self,
+        request: wire.Fill,
+        *,
+        received: float | None = None,
+        owner: Hashable = None,
+        on_draft: Callable[[wire.Draft], None] | None = None,
+    ) -> Steps[wire.Filled]:
+        """The steps of a fill; its text must be a `MaskedText`.
 
-def find_checkpoint(model: str) -> Path:
-    """The folder that `model` names: `nano`, or a path."""
-    if model == "nano":
-        return Path(str(resources.files("dgemma_engine"))) / "nano"
-    folder = Path(model).expanduser()
-    if not folder.is_dir():
-        raise EngineError("checkpoint", f"no checkpoint at {model}: name a folder, or 'nano' for the packaged one")
-    return folder
+        The deadline counts from `received`, by default from now. `owner` tells whose document it is, for the prefix
+        cache. Raises `EngineError("request")`.
+        """
+        assert isinstance(request.text, wire.MaskedText)
+        # Keys and values depend, in their last bits, on how many rows were encoded at once: what is to come out the
+        # same every time starts from nothing.
+        prefixes = self.prefixes if request.seed is None else PrefixCache(self.model)
+        fill = Fill(
+            self.model,
+            self.tokenizer,
+            prefixes,
+            Options(
+                schedule=evolve(self.schedule, passes=request.passes or self.schedule.passes),
+                length=request.length,
+                candidates=request.candidates,
+                spares=request.spares,
+                deadline_ms=request.deadline_ms,
+                seed=request.seed,
+                on_draft=on_draft,
+                trace=request.trace,
+                received=time.monotonic() if received is None else received,
+                context=self.context,
+                pinned_signal=self.model.config.traits.pinned_signal,  # type: ignore[arg-type]
+                owner=owner,
+            ),
+        )
+        found = yield from fill.run(request.text)
+        ms = {"queue": 0.0, "load": 0.0, **fill.progress.ms, "total": fill.progress.elapsed}
+        return wire.Filled(request.id, tuple(found), ms, fill.progress.tokens)
+
+    def refining(
+        self,
+        request: wire.Refine,
+        fill: wire.Fill,
+        filled: wire.Filled,
+        *,
+        on_draft: Callable[[wire.Draft], None] | None = None,
+        **options: Any,
+    ) -> Steps[wire.Filled]:
+        """The steps that write spans of a finished fill anew; options as for `filling`."""
+        assert isinstance(fill.text, wire.MaskedText)
+        if request.candidate >= len(filled.candidates):
+            raise EngineError("request", f"there is no candidate {request.candidate} of {len(filled.candidates)}")
+        texts = filled.candidates[request.candidate].texts
+        opened = refinement(fill.text, texts, request.spans, self.tokenizer)
+        names = ("id", "passes", "deadline_ms", "candidates", "seed", "drafts")
+        own = {name: getattr(request, name) for name in names}
+        asked = evolve(fill, text=opened.text, spares=False, trace=False, **own)
+
+        def joined_draft(draft: wire.Draft) -> None:
+            if on_draft is not None:
+                on_draft(evolve(draft, texts=opened.joined(draft.texts)))
+
+        found = yield from self.filling(asked, on_draft=joined_draft if on_draft else None, **options)
+        candidates = [evolve(one, texts=opened.joined(one.texts)) for one in found.candidates]
+        return evolve(found, candidates=candidates)
+
+    def scoring(self, request: wire.Score, owner: Hashable = None) -> Steps[list[float]]:
+        """The steps of a score: log-likelihoods in nats. Raises `EngineError("request")` for too long a candidate.
+
+        Of the suffix as much counts as the context holds behind the longest candidate, the same for all of them.
+        """
+        texts = [self.tokenizer.encode(text) for text in request.candidates]
+        room = self.context - max(map(len, texts), default=0)
+        if room < 0:
+            raise EngineError("request", f"a candidate is longer than the {self.context} tokens that can be scored")
+        after = self.tokenizer.encode(request.suffix[: self.context * CHARS_PER_TOKEN_AT_MOST])[:room]
+        texts = [text + after for text in texts]
+        ids = self._prefix_ids(request.prefix)
+        with self.prefixes.borrowed(ids, owner) as prefix:
+            yield from prefix.extend(ids[len(prefix.ids) :])
+            return (yield from log_likelihoods(self.model, prefix, texts))
+
+    def warming(self, text: wire.MaskedText, owner: Hashable = None) -> Steps[dict[str, int]]:
+        """The steps that encode what stands before the first hole; counts of tokens, as in `wire.Warmed`."""
+        before = text.parts[: text.parts.index(text.holes[0])]
+        ids = self._prefix_ids("".join(str(part) for part in before))
+        with self.prefixes.borrowed(ids, owner, self.model.config.canvas_length) as prefix:
+            reused = len(prefix.ids)
+            yield from prefix.extend(ids[reused:])
+        return {"prefix": len(ids), "reused": reused}
+
+    def _prefix_ids(self, text: str) -> list[int]:
+        return prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.context)
 
 
 def read_schedule(folder: Path) -> Schedule:

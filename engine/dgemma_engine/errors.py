@@ -4,8 +4,8 @@
 class EngineError(Exception):
     """A failure the user can act on; `code` is stable and machine-readable, the message says what to do next.
 
-    Codes: `checkpoint` (missing, broken or not a DiffusionGemma), `request` (the text or an option cannot be
-    filled), `cancelled`, `engine-missing`.
+    The codes are those of `wire.Failed`: `request` (the text or an option cannot be filled), `checkpoint` (missing,
+    broken or not a DiffusionGemma), `memory`, `cancelled`, `superseded`, `busy`, `engine-missing` and others.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -8,22 +8,25 @@ from functools import partial
 from typing import TypeAlias
 
 from attrs import define, evolve, field, frozen
-from torch import Tensor
 
 from . import wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, Canvas, build_canvas, draft_ids, prefix_ids
 from .holes import find_join, plans
-from .likelihood import log_likelihoods, prefill
-from .model import DiffusionGemma, KVCache
+from .likelihood import log_likelihoods
+from .model import DiffusionGemma
 from .passes import Passes, Settled, WholeTexts
+from .prefix_cache import RIDING_ROWS, Prefix, PrefixCache
 from .request import Options, Progress
 from .sampler import SeededDraws
+from .steps import Steps
 from .tokenizer import Tokenizer
 
 Part: TypeAlias = "str | wire.Hole"
 
 RANKED_SUFFIX_TOKENS = 24
 """Tokens after the last hole that a candidate is judged by: enough to see whether the text goes on."""
+SPARES = 2
+"""Results of other lengths that a caller who asks for spares gets: they have been computed anyway."""
 JOIN_TOKENS = 16
 """Suffix tokens that must fit behind the holes of a canvas, and that end every block of a longer hole."""
 
@@ -53,6 +56,7 @@ class Fill:
 
     model: DiffusionGemma
     tokenizer: Tokenizer
+    prefixes: PrefixCache
     options: Options
     progress: Progress = field(init=False)
     _passes: Passes = field(init=False)
@@ -62,44 +66,46 @@ class Fill:
         draws = SeededDraws(self.model.config.vocab_size, self.model.device, self.options.seed)
         self._passes = Passes(self.model, self.tokenizer, draws, self.progress)
 
-    def run(self, text: wire.MaskedText) -> list[wire.Candidate]:
-        """Candidates, best first. Raises `EngineError` `cancelled` or `request`."""
+    def run(self, text: wire.MaskedText) -> Steps[list[wire.Candidate]]:
+        """Candidates, best first. Raises `EngineError("request")`."""
         beams = [Beam(_merged(text.parts))]
         # Holes that do not share a canvas are filled one canvas after the other; every candidate goes its own way.
         while len(beams[0].rest) > 1:
             wanted = self.options.candidates if len(beams) == 1 else 1
-            beams = [grown for beam in beams for grown in self._next_canvas(beam, wanted)]
+            grown: list[Beam] = []
+            for beam in beams:
+                grown += yield from self._next_canvas(beam, wanted)
+            beams = grown
         # A hole is there to be filled: nothing is offered only when there is nothing else.
         beams.sort(key=lambda beam: (not any(beam.texts), -beam.score))
         return [wire.Candidate(beam.texts, beam.score, beam.passes, beam.finish) for beam in beams]
 
-    def _next_canvas(self, beam: Beam, wanted: int) -> list[Beam]:
+    def _next_canvas(self, beam: Beam, wanted: int) -> Steps[list[Beam]]:
         """Fill the holes that fit on the next canvas, `wanted` ways at most."""
-        prefix, rest = str(beam.rest[0]), beam.rest[1:]
-        cache, last = self._prefill(prefix)
-        count = self._holes_that_fit(rest)
-        if count == 0:
-            return [self._long_hole(beam, cache, last)]
-        now, later = rest[: 2 * count], rest[2 * count :]
-        budget = self._budget(now)
-        whole = partial(beam.whole, later)
-        settled = self._denoise(now, cache, wanted, budget, whole, ends=not later)
-        ranked = self._ranked(settled, now, cache, last)[:wanted]
+        text, rest = str(beam.rest[0]), beam.rest[1:]
+        started = time.monotonic()
+        ids = prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.options.context)
+        with self.prefixes.borrowed(ids, self.options.owner, self.model.config.canvas_length) as prefix:
+            self.progress.tokens["prefix"] = len(ids)
+            self.progress.tokens["reused"] = len(prefix.ids)
+            yield from prefix.extend(ids[len(prefix.ids) :], RIDING_ROWS)
+            self.progress.spend("prefill", started)
+            count = self._holes_that_fit(rest)
+            if count == 0:
+                return [(yield from self._long_hole(beam, prefix))]
+            now, later = rest[: 2 * count], rest[2 * count :]
+            budget = self._budget(now)
+            whole = partial(beam.whole, later)
+            settled = yield from self._denoise(now, prefix, wanted, budget, whole, ends=not later)
+            ranked = yield from self._ranked(settled, now, prefix)
+            # Whatever is still to be filled is filled for the wanted ones only.
+            ranked = ranked[: wanted if later or not self.options.spares else wanted + SPARES]
         self._passes.show(ranked[0][0], budget, whole)
         grown = []
         for one, score in ranked:
             filled = "".join(text + str(after) for text, after in zip(one.texts, now[1::2], strict=True))
-            grown.append(beam.grow([prefix + filled, *later], one.texts, score, one.finish, one.passes))
+            grown.append(beam.grow([text + filled, *later], one.texts, score, one.finish, one.passes))
         return grown
-
-    def _prefill(self, text: str) -> tuple[KVCache, Tensor]:
-        started = time.monotonic()
-        ids = prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.options.context)
-        cache = self.model.new_cache(len(ids) + self.model.config.canvas_length)
-        last = prefill(self.model, ids, cache, self.progress.check_cancelled)
-        self.progress.tokens["prefix"] = len(ids)
-        self.progress.spend("prefill", started)
-        return cache, last
 
     def _holes_that_fit(self, rest: list[Part]) -> int:
         """How many of the first holes go on one canvas with the text between them and some after."""
@@ -127,8 +133,8 @@ class Fill:
         return math.ceil(noise * self.options.schedule.passes)
 
     def _denoise(
-        self, now: list[Part], cache: KVCache, wanted: int, budget: int, whole: WholeTexts, *, ends: bool
-    ) -> list[Settled]:
+        self, now: list[Part], prefix: Prefix, wanted: int, budget: int, whole: WholeTexts, *, ends: bool
+    ) -> Steps[list[Settled]]:
         """Run every sizing of the holes, `wanted` times each, as one batch of canvases.
 
         `ends` tells that no text follows `now`.
@@ -152,11 +158,9 @@ class Fill:
             )
             canvases += [canvas] * wanted
             shrinks += [elastic] * wanted
-        return self._passes.run(canvases, shrinks, cache, budget, whole)
+        return (yield from self._passes.run(canvases, shrinks, prefix, budget, whole))
 
-    def _ranked(
-        self, settled: list[Settled], now: list[Part], cache: KVCache, last: Tensor
-    ) -> list[tuple[Settled, float]]:
+    def _ranked(self, settled: list[Settled], now: list[Part], prefix: Prefix) -> Steps[list[tuple[Settled, float]]]:
         """Distinct fills by the likelihood of their texts and of what follows, in nats, the best first."""
         started = time.monotonic()
         distinct = {one.texts: one for one in reversed(settled)}
@@ -167,17 +171,17 @@ class Fill:
             [id_ for text, pinned in pairs for id_ in self.tokenizer.encode(text) + pinned]
             for pairs in (zip(texts, [*between, after], strict=True) for texts in distinct)
         ]
-        scores = log_likelihoods(self.model, cache, last, written)
+        scores = yield from log_likelihoods(self.model, prefix, written)
         scored = list(zip(distinct.values(), scores, strict=True))
         scored.sort(key=lambda pair: (not any(pair[0].texts), -pair[1]))
         self.progress.spend("rank", started)
         return scored
 
-    def _long_hole(self, beam: Beam, cache: KVCache, last: Tensor) -> Beam:
+    def _long_hole(self, beam: Beam, prefix: Prefix) -> Steps[Beam]:
         """A hole longer than a canvas, block by block; every block sees the text it must come out at."""
-        prefix, hole, suffix, *later = beam.rest
+        before, hole, suffix, *later = beam.rest
         assert isinstance(hole, wire.Hole)
-        width, filler, start = self.model.config.canvas_length, self._passes.filler, cache.length
+        width, filler = self.model.config.canvas_length, self._passes.filler
         join = min(JOIN_TOKENS, width // 4)
         draft = draft_ids(self.tokenizer, hole)
         left = len(draft) if draft and filler is None else self._slots(hole)
@@ -186,6 +190,9 @@ class Fill:
         ids: list[int] = []
         finish, passes = "converged", 0
         whole = partial(beam.whole, later)
+        # The end of the prefix is gone back to: its hidden state has to be there before the first block.
+        yield from prefix.extend(prefix.pending)
+        start, last = len(prefix.ids), prefix.last
 
         def written(texts: tuple[str, ...]) -> tuple[str, ...]:
             return whole((self.tokenizer.decode(ids) + texts[0],))
@@ -196,7 +203,7 @@ class Fill:
             block.open(slots, draft[:slots], filler if elastic else None)
             block.pin(after)
             budget = math.ceil((hole.noise if draft else 1.0) * self.options.schedule.passes)
-            (settled,) = self._passes.run([block], [elastic], cache, budget, written)
+            (settled,) = yield from self._passes.run([block], [elastic], prefix, budget, written)
             finish = max(finish, settled.finish, key=wire.FINISHES.index)
             passes += settled.passes
             rows = settled.ids[:slots]
@@ -210,13 +217,14 @@ class Fill:
             if over or joined is not None:
                 break
             left, draft = left - len(kept), draft[len(kept) :]
-            prefill(self.model, kept, cache, self.progress.check_cancelled)
-        cache.truncate(start)
+            yield from prefix.extend(kept)
+        prefix.truncate(start)
+        prefix.last = last
         text = text[:joined]
         self._passes.show(evolve(settled, texts=(text,)), budget, whole)
         ids = self.tokenizer.encode(text) + after[:RANKED_SUFFIX_TOKENS]
-        (score,) = log_likelihoods(self.model, cache, last, [ids])
-        return beam.grow([str(prefix) + text + str(suffix), *later], (text,), score, finish, passes)
+        (score,) = yield from log_likelihoods(self.model, prefix, [ids])
+        return beam.grow([str(before) + text + str(suffix), *later], (text,), score, finish, passes)
 
 
 def _holes(parts: list[Part]) -> list[wire.Hole]:

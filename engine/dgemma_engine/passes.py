@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import TypeAlias
@@ -12,14 +13,18 @@ from torch import Tensor
 
 from . import wire
 from .canvas import Canvas, stack
-from .model import DiffusionGemma, KVCache
+from .model import DiffusionGemma
+from .prefix_cache import Prefix
 from .request import Progress
 from .sampler import Denoising, Draws, Pass
+from .steps import Steps
 from .tokenizer import Tokenizer
 
 WholeTexts: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 """From the texts of the holes on a canvas to those of all holes of the request, as far as they are written."""
 
+TRACED_CHOICES = 5
+"""Tokens that a trace tells of every row."""
 
 SPARE_PASSES = 2
 """A canvas gets this many passes more than it has free rows: each pass accepts at least one of them."""
@@ -27,13 +32,17 @@ SPARE_PASSES = 2
 
 @frozen
 class Settled:
-    """A canvas at its end: the text of each hole, the ids of all rows, the kind of end, the passes it took."""
+    """A canvas at its end: the text of each hole, the ids of all rows, the kind of end, the passes it took.
+
+    `number` tells it apart from the other canvases of the request.
+    """
 
     texts: tuple[str, ...]
     ids: list[int]
     finish: str
     passes: int
     canvas: Canvas
+    number: int
 
 
 @define
@@ -46,24 +55,27 @@ class Passes:
     progress: Progress
     number: int = 0
     """The pass of the present canvas that was run last, from 1."""
+    canvases: int = 0
+    """Canvases begun before the present batch: their numbers in a trace go on from here."""
 
     @property
     def filler(self) -> int | None:
         return self.model.config.traits.filler_id
 
     def run(
-        self, canvases: list[Canvas], shrinks: list[bool], cache: KVCache, remaining: int, whole: WholeTexts
-    ) -> list[Settled]:
+        self, canvases: list[Canvas], shrinks: list[bool], prefix: Prefix, remaining: int, whole: WholeTexts
+    ) -> Steps[list[Settled]]:
         """Denoise until every canvas has settled, `remaining` passes are spent or the deadline is over.
 
-        `shrinks` tells which canvases may end a hole early. One that has settled leaves the batch: short holes are
-        done long before the others. The drafts are those of the first canvas still going.
+        What is pending of the prefix rides in the first pass. `shrinks` tells which canvases may end a hole early. One
+        that has settled leaves the batch: short holes are done long before the others. The drafts are those of the
+        first canvas still going, in a trace of all.
         """
         options = self.progress.options
         batch = stack(canvases, self.model.config.pad_id, self.model.device)
         denoising = Denoising(
             model=self.model,
-            cache=cache,
+            cache=prefix.cache,
             canvas=batch.ids,
             free=batch.free,
             kept=batch.kept,
@@ -72,6 +84,7 @@ class Passes:
             forbidden=self._forbidden(shrinks),
             signal_at_pinned=options.pinned_signal,
             filler=self.filler,
+            choices=TRACED_CHOICES if options.trace else 0,
             remaining=remaining,
             real=batch.real,
         )
@@ -80,14 +93,17 @@ class Passes:
         active = list(range(len(canvases)))
         started = time.monotonic()
         for number in range(1, remaining + 1):
-            self.progress.check_cancelled()
+            *riding, hidden = yield [*prefix.riding(), denoising.rows()]
+            if riding:
+                prefix.settle(riding[0])
             self.number = number
-            state = denoising.advance()
+            state = denoising.take(hidden)
             ends = ["converged" if done else "passes" for done in state.done.tolist()]
             for place, index in enumerate(active):
                 ids = state.readout[place].tolist()
-                settled[index] = self._settle(canvases[index], ids, ends[place], number)
-            self._emit(state, settled[active[0]], remaining, whole)
+                settled[index] = self._settle(canvases[index], ids, ends[place], number, index)
+            for place, index in enumerate(active if options.trace else active[:1]):
+                self._emit(state, place, settled[index], remaining, whole)
             going = [
                 place
                 for place, index in enumerate(active)
@@ -102,21 +118,22 @@ class Passes:
             if len(going) < len(active):
                 active = [active[place] for place in going]
                 denoising.keep(torch.tensor(going, device=self.model.device))
+        self.canvases += len(canvases)
         self.progress.spend("passes", started)
         return [settled[index] for index in range(len(canvases))]
 
     def show(self, settled: Settled, passes: int, whole: WholeTexts) -> None:
         """Emit a last draft: the canvas that was chosen, as it is offered."""
         if self.progress.options.on_draft is not None:
-            rows = len(settled.ids)
-            self._send(settled, settled.ids, [True] * rows, [None] * rows, passes, whole)
+            cells = [wire.Cell(self.tokenizer.spell(id_), "accepted") for id_ in settled.ids]
+            self._send(settled, settled.ids, cells, passes, whole)
 
-    def _settle(self, canvas: Canvas, ids: list[int], finish: str, passes: int) -> Settled:
+    def _settle(self, canvas: Canvas, ids: list[int], finish: str, passes: int, index: int) -> Settled:
         texts = []
         for slots in canvas.holes:
             hole = ids[slots.start : slots.stop]
             texts.append(self.tokenizer.decode(hole[: self.length(hole)]))
-        return Settled(tuple(texts), ids, finish, passes, canvas)
+        return Settled(tuple(texts), ids, finish, passes, canvas, self.canvases + index)
 
     def length(self, ids: list[int]) -> int:
         """How many of a hole's ids are text."""
@@ -131,34 +148,41 @@ class Passes:
             never[torch.tensor(shrinks, device=self.model.device), self.filler] = False
         return never
 
-    def _emit(self, state: Pass, settled: Settled, passes: int, whole: WholeTexts) -> None:
+    def _emit(self, state: Pass, place: int, settled: Settled, passes: int, whole: WholeTexts) -> None:
+        """A draft of the canvas at `place` of the batch."""
         if self.progress.options.on_draft is None:
             return
-        ids, accepted = state.canvas[0].tolist(), state.accepted[0].tolist()
-        self._send(settled, ids, accepted, state.entropy[0].tolist(), passes, whole)
+        ids, accepted = state.canvas[place].tolist(), state.accepted[place].tolist()
+        entropy = state.entropy[place].tolist()
+        choices = [()] * len(ids) if state.top is None else self._choices(*(part[place] for part in state.top))
+        cells = [
+            wire.Cell(self.tokenizer.spell(id_), "accepted" if sure else "noise", doubt, likely)
+            for id_, sure, doubt, likely in zip(ids, accepted, entropy, choices, strict=True)
+        ]
+        self._send(settled, ids, cells, passes, whole)
 
-    def _send(
-        self,
-        settled: Settled,
-        ids: list[int],
-        accepted: list[bool],
-        entropy: list[float] | list[None],
-        passes: int,
-        whole: WholeTexts,
-    ) -> None:
+    def _choices(self, ids: Tensor, probabilities: Tensor) -> list[tuple[wire.Choice, ...]]:
+        return [
+            tuple(
+                wire.Choice(self.tokenizer.spell(id_), min(share, 1.0)) for id_, share in zip(row, shares, strict=True)
+            )
+            for row, shares in zip(ids.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def _send(self, settled: Settled, ids: list[int], rows: list[wire.Cell], passes: int, whole: WholeTexts) -> None:
+        """A draft of `ids`; `rows` has a cell for each, of which those of pinned ones are put together instead.
+
+        What pads the canvas to the width of its batch is left out.
+        """
         cells: list[wire.Cell] = []
-        pinned: list[int] = []
-        for row, free in enumerate(settled.canvas.free):
-            if not free:
-                pinned.append(ids[row])
-                continue
-            if pinned:
-                cells.append(wire.Cell(self.tokenizer.decode(pinned), "pinned"))
-                pinned = []
-            state = "accepted" if accepted[row] else "noise"
-            cells.append(wire.Cell(self.tokenizer.spell(ids[row]), state, entropy[row]))
-        if pinned:
-            cells.append(wire.Cell(self.tokenizer.decode(pinned), "pinned"))
+        free = settled.canvas.free
+        for is_free, group in itertools.groupby(range(len(free)), free.__getitem__):
+            if is_free:
+                cells += [rows[row] for row in group]
+            else:
+                cells.append(wire.Cell(self.tokenizer.decode([ids[row] for row in group]), "pinned"))
         on_draft = self.progress.options.on_draft
         assert on_draft is not None
-        on_draft(wire.Draft(0, self.number, passes, self.progress.elapsed, tuple(cells), whole(settled.texts)))
+        number = settled.number if self.progress.options.trace else 0
+        texts = whole(settled.texts)
+        on_draft(wire.Draft(0, self.number, passes, self.progress.elapsed, tuple(cells), texts, number))

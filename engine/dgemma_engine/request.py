@@ -1,31 +1,35 @@
-"""What every stage of a fill needs: the options, the clock, the way to stop."""
+"""What every stage of a fill needs: the options and the clock."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 from attrs import define, field, frozen
 
 from . import wire
-from .errors import EngineError
 from .sampler import PinnedSignal, Schedule
 
 
 @frozen
 class Options:
-    """What a caller may ask of a fill; `received` is on the monotonic clock, in seconds."""
+    """What a caller may ask of a fill; `received` is on the monotonic clock, in seconds.
+
+    `owner` tells whose document it is, `trace` asks for drafts of every canvas with the tokens each row might become.
+    """
 
     schedule: Schedule
     length: str
     candidates: int
+    spares: bool
     deadline_ms: float | None
     seed: int | None
     on_draft: Callable[[wire.Draft], None] | None
-    cancelled: Callable[[], bool] | None
+    trace: bool
     received: float
     context: int
     pinned_signal: PinnedSignal
+    owner: Hashable
 
 
 @define
@@ -34,7 +38,7 @@ class Progress:
 
     options: Options
     ms: dict[str, float] = field(factory=lambda: {"prefill": 0.0, "passes": 0.0, "rank": 0.0})
-    tokens: dict[str, int] = field(factory=dict)
+    tokens: dict[str, int] = field(factory=lambda: {"prefix": 0, "reused": 0})
 
     @property
     def elapsed(self) -> float:
@@ -45,11 +49,6 @@ class Progress:
     def late(self) -> bool:
         limit = self.options.deadline_ms
         return limit is not None and self.elapsed >= limit
-
-    def check_cancelled(self) -> None:
-        """Raises `EngineError("cancelled")` once the caller wants no answer any more."""
-        if self.options.cancelled is not None and self.options.cancelled():
-            raise EngineError("cancelled", "the request was cancelled")
 
     def spend(self, stage: str, started: float) -> None:
         """Count the time since `started` (monotonic seconds) to a stage."""

@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 from attrs import validators as check
 from torch import Tensor
 
-from .model import DiffusionGemma, KVCache
+from .model import DiffusionGemma, KVCache, Rows
 
 PinnedSignal = Literal["zero", "embedding", "logits"]
 """Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""
@@ -78,7 +78,8 @@ class Pass:
     """What one pass made of B canvases; `[B, C]` unless said, free rows only carry meaning.
 
     `canvas`: ids as they enter the next pass. `argmax`: the draft. `readout`: the draft with the forbidden ids left
-    out. `accepted`: rows that took a sample. `entropy`: of the tempered logits, nats. `done` `[B]`.
+    out. `accepted`: rows that took a sample. `entropy`: of the tempered logits, nats. `done` `[B]`. `top`: ids and
+    probabilities of the likeliest tokens, `[B, C, choices]` each, where they were asked for.
     """
 
     canvas: Tensor
@@ -87,17 +88,18 @@ class Pass:
     accepted: Tensor
     entropy: Tensor
     done: Tensor
+    top: tuple[Tensor, Tensor] | None = None
 
 
 @define
 class Denoising:
-    """One run over B canvases that share a prefix; `advance` is one pass.
+    """One run over B canvases that share a prefix: a pass is a forward of `rows` and `take`, or `advance` alone.
 
     `canvas` `[B, C]` holds the pinned ids and, where `kept` `[B, C]`, a draft's; other free rows get noise.
     `free` `[B, C]` marks what may change, `real` `[B, C]` is False on padding. `remaining` passes are left of the
     schedule (less than all of them edits a draft). `forbidden` ids `[V]` or `[B, V]` never appear in `Pass.readout`.
     Fillers past the first in a hole say nothing about certainty: `filler` rows that follow another are not counted
-    by the stop rule.
+    by the stop rule. `choices` is the number of likeliest tokens reported by row.
     """
 
     model: DiffusionGemma
@@ -110,6 +112,7 @@ class Denoising:
     forbidden: Tensor
     signal_at_pinned: PinnedSignal = "zero"
     filler: int | None = None
+    choices: int = 0
     remaining: int = 0
     real: Tensor | None = None
     _signal: Tensor | None = field(default=None, init=False)
@@ -127,9 +130,17 @@ class Denoising:
             self._signal = self._pinned_embedding()
 
     def advance(self) -> Pass:
-        """Run the decoder once; the canvas moves on."""
+        """Run the decoder once, alone."""
+        return self.take(self.model.decode(self.canvas, self.cache, self._signal, self.real))
+
+    def rows(self) -> Rows:
+        """What the next pass runs through the decoder."""
+        return Rows(self.cache, self.canvas, self._signal, self.real)
+
+    def take(self, hidden: Tensor) -> Pass:
+        """Finish the pass whose rows came out as `hidden` `[B, C, D]`; the canvas moves on."""
         model, shape = self.model, self.canvas.shape
-        hidden = model.decode(self.canvas, self.cache, self._signal, self.real).flatten(0, 1)
+        hidden = hidden.flatten(0, 1)
         all_rows = self.signal_at_pinned == "logits"
         logits = model.logits(hidden if all_rows else hidden[self._rows])
         logits /= self.schedule.temperature(self.remaining)
@@ -142,6 +153,7 @@ class Denoising:
         best = log_probabilities.argmax(-1)
         argmax, readout = self._spread(best), self._spread(self._permitted(best, log_probabilities))
         entropy = self._spread(-torch.einsum("rv,rv->r", probabilities, log_probabilities), 0.0)
+        top = self._top(probabilities) if self.choices else None
 
         accepted = accept(entropy, self.free, self.schedule.entropy_bound)
         self.kept = self.kept & ~accepted
@@ -151,7 +163,7 @@ class Denoising:
         argmax, readout = (torch.where(self.free, ids, self.canvas) for ids in (argmax, readout))
         done = self._stable(argmax) & self._confident(entropy, argmax)
         self.remaining -= 1
-        return Pass(self.canvas, argmax, readout, accepted, entropy, done)
+        return Pass(self.canvas, argmax, readout, accepted, entropy, done, top)
 
     def keep(self, members: Tensor) -> None:
         """Go on with some of the canvases only; `members` are indices into B."""
@@ -207,11 +219,15 @@ class Denoising:
     def _pinned_embedding(self) -> Tensor:
         return self.model.embed(self.canvas) * ~self.free[..., None]
 
+    def _top(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
+        best = probabilities.topk(min(self.choices, probabilities.shape[-1]))
+        return self._spread(best.indices), self._spread(best.values)
+
     def _spread(self, values: Tensor, empty: float = 0) -> Tensor:
-        """Values of the free rows `[R]` in their places `[B, C]`."""
-        out = values.new_full((self.canvas.numel(),), empty)
+        """Values of the free rows `[R, …]` in their places `[B, C, …]`."""
+        out = values.new_full((self.canvas.numel(), *values.shape[1:]), empty)
         out[self._rows] = values
-        return out.view(self.canvas.shape)
+        return out.view(*self.canvas.shape, *values.shape[1:])
 
 
 def accept(entropy: Tensor, free: Tensor, bound: float) -> Tensor:

@@ -1,15 +1,19 @@
-"""Running the real command."""
+"""Running the real command, with a daemon that no other suite and no developer shares."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 import pytest
+
+from tests.e2e.terminal import Terminal
 
 COMMAND = Path(sys.executable).parent / "dgemma-lsp"
 
@@ -23,11 +27,34 @@ class Ran:
     err: str
 
 
+@attrs.frozen
+class Home:
+    """Where a daemon lives: its runtime folder, and its log below that."""
+
+    folder: Path
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "dgemma-engine.sock"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Ours without what a developer may have set for himself."""
+        unwanted = {"DGEMMA_ENGINE_PYTHON", "DGEMMA_ENGINE_TCP", "FORCE_COLOR", "NO_COLOR", "COLUMNS"}
+        own = {"XDG_RUNTIME_DIR": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
+        return {name: value for name, value in os.environ.items() if name not in unwanted} | own
+
+    def left(self) -> list[str]:
+        """What a daemon left in its runtime folder."""
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.name != "state")
+
+
 class Cli:
     """`dgemma-lsp` as a user's shell runs it, without a terminal, in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, home: Home) -> None:
         self.folder = folder
+        self.home = home
 
     def file(self, name: str, content: str | bytes) -> Path:
         path = self.folder / name
@@ -41,17 +68,51 @@ class Cli:
             cwd=self.folder,
             capture_output=True,
             timeout=timeout,
-            env=environment(),
+            env=self.home.environment,
         )
         return Ran(ran.returncode, ran.stdout.decode(), ran.stderr.decode())
 
+    def on_a_terminal(self, *arguments: object, term: str = "xterm-256color") -> Terminal:
+        return Terminal([COMMAND, *arguments], self.folder, self.home.environment, term)
 
-def environment() -> dict[str, str]:
-    """Ours without what a developer may have set for himself."""
-    unwanted = {"DGEMMA_ENGINE_PYTHON", "FORCE_COLOR", "NO_COLOR", "COLUMNS"}
-    return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+def private_home() -> Iterator[Home]:
+    """A home whose daemon, if one was started, ends with it and leaves nothing."""
+    # Not pytest's folder: a socket's path has to be short.
+    home = Home(Path(tempfile.mkdtemp(prefix="dg-")))
+    try:
+        yield home
+        Cli(home.folder, home)("engine", "stop")
+        assert home.left() == []
+    finally:
+        Cli(home.folder, home)("engine", "stop", "--force")
+        shutil.rmtree(home.folder)
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Home]:
+    yield from private_home()
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    return Cli(tmp_path)
+def fresh_home() -> Iterator[Home]:
+    """For a test that ends or breaks its daemon."""
+    yield from private_home()
+
+
+@pytest.fixture
+def cli(tmp_path: Path, home: Home) -> Cli:
+    return Cli(tmp_path, home)
+
+
+@pytest.fixture
+def fresh_cli(tmp_path: Path, fresh_home: Home) -> Cli:
+    return Cli(tmp_path, fresh_home)
+
+
+@pytest.fixture
+def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Has clients in this process find the daemon of `home`."""
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+        monkeypatch.setenv(name, home.environment[name])
+    return home

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import shutil
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import COMMAND, Cli, environment
+from tests.e2e.conftest import Cli, private_home
 from tests.fake_engine import FILLED, interpreter
 
 ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+@pytest.fixture(scope="module")
+def home():
+    """The daemon of this module is the fake one; it stays between the tests, as the real one does."""
+    yield from private_home()
 
 
 @pytest.fixture
@@ -105,11 +109,55 @@ def test_the_hole_is_as_large_as_what_it_replaces(cli, engine, arguments, tokens
     assert json.loads(fill(cli, engine, "f.py", *arguments, "--json").out)["tokens"]["hole"] == tokens
 
 
-def test_trace_tells_every_pass_on_stderr(cli, engine):
+@pytest.mark.parametrize("option", ["--verbose", "-v"])
+def test_verbose_tells_every_pass_on_stderr(cli, engine, option):
     cli.file("f.py", "a\n")
-    ran = fill(cli, engine, "f.py", "--at", "1:1", "--trace", "--json")
+    ran = fill(cli, engine, "f.py", "--at", "1:1", option, "--json")
     assert ran.err == "pass 1/2     10 ms  ░  draft 1\npass 2/2     20 ms  x␛[2J⏎  draft 2\n"
     assert json.loads(ran.out)["text"] == FILLED
+
+
+def test_a_trace_is_a_page(cli, engine):
+    cli.file("f.py", "before\n")
+    ran = fill(cli, engine, "f.py", "--at", "1:7", "--trace", "out.html")
+    assert (ran.code, ran.err) == (0, "out.html written; open it in a browser\n")
+    assert "+beforefilled" in ran.out
+    page = (cli.folder / "out.html").read_text()
+    assert page.lstrip().lower().startswith("<!doctype html>")
+    assert "f.py 1:7" in page
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("f.py", "--trace f.py is the file that is filled; name another one"),
+        ("./link.py", "--trace link.py is the file that is filled; name another one"),
+        (".", "--trace . is a directory; name a file in it"),
+        ("no/out.html", "--trace no/out.html: there is no folder"),
+        ("f.py/out.html", "out.html: "),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_trace_that_cannot_be_written_is_refused_before_anything_is_done(fresh_cli, page, complaint):
+    path = fresh_cli.file("f.py", "a\n")
+    (fresh_cli.folder / "link.py").symlink_to("f.py")
+    # An interpreter that does not exist: nobody asks for it.
+    ran = fill(fresh_cli, "no-such-python", "f.py", "--at", "1:1", "--trace", page, "--write")
+    assert (ran.code, ran.out, path.read_text()) == (2, "", "a\n")
+    assert re.fullmatch(r"error: .*\n", ran.err)
+    assert complaint in ran.err
+
+
+def test_ctrl_c_ends_a_fill_without_a_word(fresh_cli, tmp_path_factory):
+    fresh_cli.file("f.py", "a\n")
+    engine = interpreter(tmp_path_factory.mktemp("engine"), "waits")
+    with fresh_cli.on_a_terminal("fill", "f.py", "--at", "1:1", "--engine-python", engine) as terminal:
+        terminal.read_until(" waiting\r")
+        before = len(terminal.shown)
+        terminal.press_ctrl_c()
+        assert terminal.end() == 130
+        after = re.sub(r"\x1b\[[?\d;]*[A-Za-z]", "", terminal.shown[before:])
+    assert after.replace("^C", "").strip("\r\n ⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏") in ("", "waiting")
 
 
 def test_a_fill_that_changes_nothing_says_so(cli, engine):
@@ -212,16 +260,18 @@ def test_what_cannot_be_written_is_one_line(cli, engine, read_only):
     ("behaviour", "code", "complaint"),
     [
         ("refuses", 2, "error: there is no model of that name\n"),
-        ("dies", 2, "its last words: RuntimeError: out of luck; see: dgemma-lsp doctor\n"),
+        ("dies", 2, "see: dgemma-lsp doctor\n"),
+        ("busy", 2, "error: 8 requests wait already; try again\n"),
+        ("newer protocol", 2, "speaks protocol 99, this is "),
         ("broken", 2, "No module named 'msgpack'"),
         ("missing", 2, "install it with: pip install 'dgemma-lsp[engine]'\n"),
         ("buggy", 1, "error: KeyError: 3\nTraceback: here\n"),
     ],
 )
-def test_an_engine_in_trouble_is_explained(cli, tmp_path_factory, behaviour, code, complaint):
-    path = cli.file("f.py", "a\n")
+def test_an_engine_in_trouble_is_explained(fresh_cli, tmp_path_factory, behaviour, code, complaint):
+    path = fresh_cli.file("f.py", "a\n")
     engine = interpreter(tmp_path_factory.mktemp("engine"), behaviour)
-    ran = fill(cli, engine, "f.py", "--at", "1:1", "--write")
+    ran = fill(fresh_cli, engine, "f.py", "--at", "1:1", "--write")
     assert (ran.code, ran.out, path.read_text()) == (code, "", "a\n")
     assert ran.err.startswith("error: ")
     assert complaint in ran.err
@@ -239,28 +289,11 @@ def test_an_option_out_of_range_is_refused(cli, engine, arguments):
     assert arguments[0] in ran.err
 
 
-def on_a_terminal(arguments: list[str], folder: Path, term: str = "xterm-256color") -> str:
-    """Everything a command writes to a terminal of 24 lines and 100 columns."""
-    parent, child = pty.openpty()
-    env = {**environment(), "TERM": term, "COLUMNS": "100", "LINES": "24"}
-    running = subprocess.Popen([COMMAND, *arguments], cwd=folder, env=env, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    written = b""
-    try:
-        while piece := os.read(parent, 65536):
-            written += piece
-    except OSError:
-        # Linux's way to say that the other end is closed.
-        pass
-    finally:
-        os.close(parent)
-    assert running.wait(60) == 0
-    return written.decode()
-
-
 def test_on_a_terminal_the_canvas_is_animated_and_the_diff_coloured(cli, engine):
     cli.file("f.py", "before\x1b[2J\n")
-    shown = on_a_terminal(["fill", "f.py", "--at", "1:7", "--engine-python", engine, "--seed", "5"], cli.folder)
+    with cli.on_a_terminal("fill", "f.py", "--at", "1:7", "--engine-python", engine, "--seed", 5) as terminal:
+        assert terminal.end() == 0
+        shown = terminal.shown
     for expected in ("loading", "pass 1/2", "pass 2/2", "known", "\x1b[31mx␛[2J⏎", "\x1b[32mx␛[2J⏎"):
         assert expected in shown
     assert "\x1b[32m+beforefilled" in shown
@@ -272,8 +305,9 @@ def test_on_a_terminal_the_canvas_is_animated_and_the_diff_coloured(cli, engine)
 
 def test_a_dumb_terminal_gets_no_animation(cli, engine):
     cli.file("f.py", "before\n")
-    arguments = ["fill", "f.py", "--at", "1:7", "--engine-python", engine]
-    shown = on_a_terminal(arguments, cli.folder, term="dumb")
+    with cli.on_a_terminal("fill", "f.py", "--at", "1:7", "--engine-python", engine, term="dumb") as terminal:
+        assert terminal.end() == 0
+        shown = terminal.shown
     assert "\x1b" not in shown
     assert "pass 1/2" not in shown
     assert "+beforefilled" in shown
@@ -282,8 +316,14 @@ def test_a_dumb_terminal_gets_no_animation(cli, engine):
 def test_help_is_quick_to_read_and_names_the_commands(cli):
     ran = cli("--help")
     assert ran.code == 0
-    for command in ("fill", "model", "doctor"):
+    for command in ("fill", "engine", "model", "doctor"):
         assert command in ran.out
+
+
+def test_help_waits_for_nothing_that_only_a_request_needs():
+    code = "import sys, dgemma_lsp.cli; print(*({'asyncio', 'msgpack', 'rich.live', 'dgemma_engine'} & {*sys.modules}))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.split() == []
 
 
 def test_the_version_is_the_packages(cli):
@@ -297,9 +337,9 @@ def test_the_module_runs_too(cli):
     assert ran.stdout == b"dgemma-lsp 0.1.0\n"
 
 
-def test_doctor_names_what_is_wrong(cli, tmp_path_factory):
-    engine = interpreter(tmp_path_factory.mktemp("engine"), "dies")
-    ran = cli("doctor", "--json", "--engine-python", engine)
+def test_doctor_names_what_is_wrong(fresh_cli, tmp_path_factory):
+    engine = interpreter(tmp_path_factory.mktemp("engine"), "broken")
+    ran = fresh_cli("doctor", "--json", "--engine-python", engine)
     assert ran.code == 1
     findings = {finding["name"]: finding for finding in json.loads(ran.out)}
     assert findings["python"]["ok"]

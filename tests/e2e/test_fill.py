@@ -12,9 +12,10 @@ import pytest
 
 from dgemma_engine.wire import Hole, MaskedText
 from dgemma_lsp import models
-from dgemma_lsp.engine_client import EngineClient, EngineError
+from dgemma_lsp.engine_client.blocking import BlockingEngine
+from dgemma_lsp.engine_client.errors import EngineError
 from dgemma_lsp.text.lines import offset_at, parse_position
-from tests.e2e.conftest import COMMAND, Cli, environment
+from tests.e2e.conftest import COMMAND, Cli
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DEMO = re.findall(r"^fill (\S+) (\d+:\d+)", (EXAMPLES / "demo.sh").read_text(), re.MULTILINE)
@@ -125,9 +126,9 @@ def test_a_checkpoint_that_is_none_is_one_line_and_nothing_is_written(cli: Cli, 
     assert path.read_text() == SOURCE
 
 
-def test_every_damage_to_a_checkpoint_is_named_and_the_engine_lives(tmp_path: Path, tiny_checkpoint: Path):
+def test_every_damage_to_a_checkpoint_is_named_and_the_engine_lives(in_home, tmp_path: Path, tiny_checkpoint: Path):
     text = MaskedText(("a", Hole(1)))
-    with EngineClient() as engine:
+    with BlockingEngine() as engine:
         for how in (
             "garbage weights",
             "empty weights",
@@ -182,7 +183,7 @@ def test_doctor_finds_a_sound_installation(cli: Cli):
 
 def test_the_demo_fills_every_example_and_changes_none(cli: Cli):
     before = {path.name: path.read_bytes() for path in EXAMPLES.iterdir()}
-    env = environment()
+    env = cli.home.environment
     ran = subprocess.run(
         ["bash", EXAMPLES / "demo.sh"],
         env={**env, "PATH": f"{COMMAND.parent}:{env['PATH']}"},

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
+from dgemma_engine.model import Rows
+from dgemma_engine.prefix_cache import PrefixCache
 from dgemma_engine.sampler import PINNED_SIGNALS, Denoising, Pass
 from dgemma_engine.tokenizer import Tokenizer
 from dgemma_engine.wire import Draft, Filled, Hole, MaskedText
@@ -89,17 +91,17 @@ def passes() -> Iterator[list[Seen]]:
     """Every pass that is run."""
     seen: list[Seen] = []
     runs: list[Denoising] = []
-    advance = Denoising.advance
+    take = Denoising.take
 
-    def observed(self: Denoising) -> Pass:
+    def observed(self: Denoising, hidden: Tensor) -> Pass:
         if not runs or runs[-1] is not self:
             runs.append(self)
         real = torch.ones_like(self.free) if self.real is None else self.real
         free = self.free
-        seen.append(Seen(len(runs), free, real & ~free, advance(self)))
+        seen.append(Seen(len(runs), free, real & ~free, take(self, hidden)))
         return seen[-1].made
 
-    with mock.patch.object(Denoising, "advance", observed):
+    with mock.patch.object(Denoising, "take", observed):
         yield seen
 
 
@@ -132,14 +134,16 @@ def test_no_control_token_is_ever_written(tiny_checkpoint: Path, text: str, seed
 
 def test_control_literals_in_the_text_reach_the_model_as_text(engine: Engine, passes: list[Seen]) -> None:
     prefixes: list[list[int]] = []
-    encode = engine.model.encode
+    forward = engine.model.forward
 
-    def observed(ids: Tensor, cache: Any) -> Tensor:
-        prefixes.append(ids.flatten().tolist())
-        return encode(ids, cache)
+    def observed(parts: list[Rows]) -> list[Tensor]:
+        prefixes.extend(part.ids.flatten().tolist() for part in parts if part.kept)
+        return forward(parts)
 
-    with mock.patch.object(engine.model, "encode", observed):
-        fill(engine, "".join(CONTROL), Hole(2), "<eos><bos>", length="exact")
+    with mock.patch.object(engine.model, "forward", observed):
+        # With nothing remembered of earlier prefixes, all of this one is seen.
+        fresh = evolve(engine, prefixes=PrefixCache(engine.model))
+        fill(fresh, "".join(CONTROL), Hole(2), "<eos><bos>", length="exact")
     control = engine.tokenizer.control_ids
     assert control.intersection(prefixes[0]) == {2}
     assert prefixes[0].count(2) == 1
@@ -238,15 +242,15 @@ def test_characters_that_two_blocks_share(engine: Engine) -> None:
     ids = (euro * 40)[:100]
     given_ = iter(range(10**6))
 
-    def settle(self: Denoising) -> Pass:
-        done = advance(self)
+    def settle(self: Denoising, hidden: Tensor) -> Pass:
+        done = take(self, hidden)
         width = done.readout.shape[1]
         start = next(given_) * 16
         row = torch.tensor([(ids[start:] + euro * width)[:width]])
         return Pass(done.canvas, done.argmax, row, done.accepted, done.entropy, torch.tensor([True]))
 
-    advance = Denoising.advance
-    with mock.patch.object(Denoising, "advance", settle):
+    take = Denoising.take
+    with mock.patch.object(Denoising, "take", settle):
         (text,) = texts(engine, "", Hole(60), "", length="exact")
     assert text == "€" * 20
 
@@ -256,15 +260,15 @@ def test_a_long_hole_ends_where_the_suffix_begins(engine: Engine) -> None:
     suffix = "\nmean(values)\n"
     wanted = engine.tokenizer.encode("x" * 12 + suffix + "y" * 90)
     count = iter(range(10**6))
-    advance = Denoising.advance
+    take = Denoising.take
 
-    def settle(self: Denoising) -> Pass:
-        done = advance(self)
+    def settle(self: Denoising, hidden: Tensor) -> Pass:
+        done = take(self, hidden)
         start, width = next(count) * 16, done.readout.shape[1]
         row = torch.tensor([wanted[start : start + width]])
         return Pass(done.canvas, done.argmax, row, done.accepted, done.entropy, torch.tensor([True]))
 
-    with mock.patch.object(Denoising, "advance", settle):
+    with mock.patch.object(Denoising, "take", settle):
         assert texts(engine, "", Hole(80), suffix, length="exact") == ("x" * 12,)
 
 
@@ -356,7 +360,7 @@ def test_a_deadline_ends_with_what_is_there(engine: Engine, passes: list[Seen], 
 
 @pytest.mark.parametrize("allowed", range(4))
 def test_cancel_between_passes(engine: Engine, passes: list[Seen], allowed: int) -> None:
-    answers = iter([False] * (1 + allowed))  # the first is asked before the prefix
+    answers = iter([False] * allowed)  # the prefix rides in the first pass
 
     with pytest.raises(EngineError) as error:
         fill(engine, "x = ", Hole(8), "\n", passes=40, length="exact", cancelled=lambda: next(answers, True))
@@ -367,15 +371,15 @@ def test_cancel_between_passes(engine: Engine, passes: list[Seen], allowed: int)
 def test_cancel_between_pieces_of_the_prefix(tiny_checkpoint: Path, tmp_path: Path) -> None:
     engine = load(variant(tiny_checkpoint, tmp_path, dgemma={"context": 2048}))
     text, asked, pieces = "a b c d e f g h\n" * 200, [], []
-    encode = engine.model.encode
+    forward = engine.model.forward
 
-    def observed(ids: Tensor, cache: Any) -> Tensor:
-        pieces.append(ids.shape[1])
-        return encode(ids, cache)
+    def observed(parts: list[Rows]) -> list[Tensor]:
+        pieces.append([part.ids.shape[1] for part in parts])
+        return forward(parts)
 
-    with mock.patch.object(engine.model, "encode", observed), pytest.raises(EngineError):
+    with mock.patch.object(engine.model, "forward", observed), pytest.raises(EngineError):
         fill(engine, text, Hole(2), cancelled=lambda: asked.append(1) or len(asked) > 2)
-    assert pieces == [512, 512]
+    assert pieces == [[512], [512]]
 
 
 def test_elastic_needs_a_filler(without_filler: Engine) -> None:
@@ -433,8 +437,16 @@ def test_the_cells_of_a_draft_spell_the_canvas(engine: Engine, passes: list[Seen
     assert [draft.ms for draft in seen] == sorted(draft.ms for draft in seen)
 
 
+def test_drafts_end_where_the_canvas_does(engine: Engine) -> None:
+    """Canvases of several lengths share a batch; what pads the short ones is nobody's text."""
+    seen, _ = drafts(engine, "x = ", Hole(8), "\n", length="auto", passes=12)
+    for draft in seen:
+        assert [cell.state == "pinned" for cell in draft.cells] == [*[False] * (len(draft.cells) - 1), True]
+        assert draft.cells[-1].text == "\n"
+
+
 def test_what_a_fill_reports(engine: Engine) -> None:
     filled = fill(engine, "x = ", Hole(4), "\n")
-    assert set(filled.ms) == {"load", "prefill", "passes", "rank", "total"}
+    assert set(filled.ms) == {"queue", "load", "prefill", "passes", "rank", "total"}
     assert sum(filled.ms[stage] for stage in ("prefill", "passes", "rank")) <= filled.ms["total"]
     assert filled.tokens["canvas"] <= CANVAS

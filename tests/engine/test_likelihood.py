@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dgemma_engine.engine import Engine
-from dgemma_engine.likelihood import BATCH_ROWS, PREFILL_ROWS, log_likelihoods, prefill
+from dgemma_engine.likelihood import BATCH_ROWS, log_likelihoods
 from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.prefix_cache import CHUNK_ROWS, Prefix
+from dgemma_engine.steps import drive
 
 from .test_tokenizer import TEXTS
 
@@ -25,6 +27,12 @@ def load(folder: Path) -> Engine:
 @pytest.fixture(scope="module")
 def engine(tiny_checkpoint: Path) -> Engine:
     return load(tiny_checkpoint)
+
+
+def encoded(model: DiffusionGemma, ids: list[int]) -> Prefix:
+    prefix = Prefix(model.new_cache(), None)
+    drive(model, prefix.extend(ids))
+    return prefix
 
 
 @torch.inference_mode()
@@ -49,21 +57,21 @@ def test_a_score_is_the_chain_rule(engine: Engine, suffix: str) -> None:
     assert (scores[2] == 0.0) is (suffix == "")
 
 
-@given(prefix=TEXTS, text=TEXTS, cut=st.integers(0, 40))
+@given(before=TEXTS, text=TEXTS, cut=st.integers(0, 40))
 @settings(max_examples=20)
 @torch.inference_mode()
-def test_likelihoods_add_up(tiny_checkpoint: Path, prefix: str, text: str, cut: int) -> None:
+def test_likelihoods_add_up(tiny_checkpoint: Path, before: str, text: str, cut: int) -> None:
     engine = load(tiny_checkpoint)
     model, encode = engine.model, engine.tokenizer.encode
-    start, ids = [model.config.bos_id, *encode(prefix)], encode(text)
-    cache = model.new_cache()
-    last = prefill(model, start, cache)
+    start, ids = [model.config.bos_id, *encode(before)], encode(text)
+    prefix = encoded(model, start)
+    cache = prefix.cache
     rows = [keys[:, :, : len(start)].clone() for keys in cache._keys]
-    whole, first = log_likelihoods(model, cache, last, [ids, ids[:cut]])
+    whole, first = drive(model, log_likelihoods(model, prefix, [ids, ids[:cut]]))
     assert cache.length == len(start)
     assert all(torch.equal(keys[:, :, : len(start)], row) for keys, row in zip(cache._keys, rows, strict=True))
-    last = prefill(model, ids[:cut], cache) if ids[:cut] else last
-    (then,) = log_likelihoods(model, cache, last, [ids[cut:]])
+    drive(model, prefix.extend(ids[:cut]))
+    (then,) = drive(model, log_likelihoods(model, prefix, [ids[cut:]]))
     assert whole == pytest.approx(first + then, abs=1e-3)
     assert whole <= 0
 
@@ -72,12 +80,11 @@ def test_likelihoods_add_up(tiny_checkpoint: Path, prefix: str, text: str, cut: 
 def test_long_texts_and_many(engine: Engine) -> None:
     """More rows than one forward takes, some texts empty, some as long as two pieces of a prefix."""
     model, generator = engine.model, torch.Generator().manual_seed(0)
-    lengths = [0, 1, PREFILL_ROWS + 40, 7, *[300] * (BATCH_ROWS // 300)]
+    lengths = [0, 1, CHUNK_ROWS + 40, 7, *[300] * (BATCH_ROWS // 300)]
     texts = [torch.randint(model.config.vocab_size, (n,), generator=generator).tolist() for n in lengths]
-    cache = model.new_cache()
-    last = prefill(model, [2], cache)
-    scores = log_likelihoods(model, cache, last, texts)
-    assert cache.length == 1
+    prefix = encoded(model, [2])
+    scores = drive(model, log_likelihoods(model, prefix, texts))
+    assert prefix.cache.length == 1
     for ids, score in zip(texts, scores, strict=True):
         hidden = model.encode(torch.tensor([[2, *ids]]), model.new_cache())[0, :-1]
         each = model.logits(hidden).log_softmax(-1).gather(-1, torch.tensor(ids, dtype=torch.long)[:, None])
@@ -88,28 +95,6 @@ def test_no_candidates_no_scores(engine: Engine) -> None:
     assert engine.score("mean(", []) == []
 
 
-@torch.inference_mode()
-def test_a_prefix_in_pieces_is_the_prefix(engine: Engine) -> None:
-    model = engine.model
-    ids = torch.randint(model.config.vocab_size, (PREFILL_ROWS + 40,), generator=torch.Generator().manual_seed(0))
-    cache = model.new_cache()
-    last = model.encode(ids[None], model.new_cache())[0, -1]
-    torch.testing.assert_close(prefill(model, ids.tolist(), cache), last, atol=1e-4, rtol=0)
-    assert cache.length == len(ids)
-
-
-def test_a_check_before_every_piece_may_stop(engine: Engine) -> None:
-    asked: list[int] = []
-
-    def check() -> None:
-        asked.append(cache.length)
-
-    cache = engine.model.new_cache()
-    with torch.inference_mode():
-        prefill(engine.model, [2] * (2 * PREFILL_ROWS + 1), cache, check)
-    assert asked == [0, PREFILL_ROWS, 2 * PREFILL_ROWS]
-
-
 def test_an_empty_prefix_is_a_mistake(engine: Engine) -> None:
     with pytest.raises(ValueError, match="begin token"):
-        prefill(engine.model, [], engine.model.new_cache())
+        drive(engine.model, log_likelihoods(engine.model, Prefix(engine.model.new_cache(), None), [[3]]))

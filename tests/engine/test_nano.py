@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dgemma_engine import wire
-from dgemma_engine.engine import Engine, find_checkpoint
+from dgemma_engine.checkpoints import find_checkpoint
+from dgemma_engine.engine import Engine
 
 CLOSERS = {
     "a call": ("def area(shape):\n    return abs(shape.width() * shape.height()", "\n\n\ndef main():\n    pass\n", ")"),

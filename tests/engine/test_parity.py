@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import dgemma_engine
-from dgemma_engine.model import DiffusionGemma, KVCache, load_model
+from dgemma_engine.model import DiffusionGemma, KVCache, Rows, load_model
 
 from .reference import Oracle, Shape
 
@@ -154,7 +154,8 @@ def test_joint_pass(pair: Pair, delta: float, context: int) -> None:
     cache = pair.ours.new_cache(capacity=16)
     if start:
         pair.ours.encode(prefix[:, :start], cache)
-    encoded, decoded = pair.ours.decode_with_delta(prefix[:, start:], noise, cache, signal)
+    delta_rows = Rows(cache, prefix[:, start:], encoder=True, kept=True)
+    encoded, decoded = pair.ours.forward([delta_rows, Rows(cache, noise, signal)])
 
     expected, oracle_cache = pair.oracle.prefill(prefix)
     pair.check(encoded, expected[:, start:])
@@ -240,7 +241,8 @@ def test_any_history_is_a_fresh_prefill(tiny_checkpoint: Path, history: list[tup
         elif kind == "canvas":
             model.decode(new, cache)
         else:
-            model.encode(new, cache) if kind == "append" else model.decode_with_delta(new, canvas, cache)
+            riding = [Rows(cache, canvas)] if kind == "joint" else []
+            model.forward([*riding, Rows(cache, new, encoder=True, kept=True)])
             ids = torch.cat([ids, new], dim=1)
     assert cache.length == ids.shape[1]
     fresh = model.new_cache()

@@ -1,154 +1,175 @@
-"""Whatever an engine process does, a request ends: in its answer or in an error that says what happened."""
+"""Requests to a daemon that behaves: each has its answer, each can be cancelled."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-import sys
 
 import pytest
 
 from dgemma_engine import wire
-from dgemma_lsp import engine_client, engine_process
-from dgemma_lsp.engine_client import EngineClient, EngineError, resolve_model
-from dgemma_lsp.engine_process import EngineUnavailable
-from tests.fake_engine import FILLED, interpreter
+from dgemma_lsp.engine_client import EngineClient, EngineError, EngineUnavailable, resolve_model
+from dgemma_lsp.engine_client import link as engine_link
+from tests.client_help import TEXT, in_a_loop
+from tests.fake_engine import FILLED, FakeEngine
 
-TEXT = wire.MaskedText(("before", wire.Hole(4), "after"))
-
-
-@pytest.fixture
-def quick(monkeypatch):
-    monkeypatch.setattr(engine_client, "START_TIMEOUT", 0.5)
-    monkeypatch.setattr(engine_process, "STOP_TIMEOUT", 0.3)
-    monkeypatch.setattr(engine_process, "_POLL", 0.1)
+pytestmark = pytest.mark.usefixtures("runtime", "nothing_is_lost")
 
 
-def test_a_fill_with_its_drafts(tmp_path):
+@in_a_loop
+async def test_a_fill_with_its_drafts():
     drafts, stages = [], []
-    with EngineClient(interpreter(tmp_path, "good")) as engine:
-        assert engine.welcome == wire.Welcome(wire.PROTOCOL, "9.9")
-        filled = engine.fill(TEXT, candidates=2, seed=7, passes=3, on_draft=drafts.append, on_progress=stages.append)
-        assert engine.score("a", ["b", "cc"]) == (-1.0, -2.0)
+    async with FakeEngine() as engine:
+        client = EngineClient(name="test", start=False)
+        filled = await client.fill(
+            TEXT, candidates=2, seed=7, passes=3, on_draft=drafts.append, on_progress=stages.append
+        )
+        await client.close()
     assert [candidate.texts for candidate in filled.candidates] == [(FILLED,), (f"{FILLED}1",)]
     assert filled.tokens == {"hole": 4, "seed": 7, "passes": 3}
     assert [(draft.pass_index, draft.texts) for draft in drafts] == [(1, ("draft 1",)), (2, ("draft 2",))]
     assert [stage.stage for stage in stages] == ["loading"]
+    assert engine.received[0] == wire.Hello(wire.PROTOCOL, wire.package_version(), "", "test")
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "complaint"),
-    [
-        ("dies", "ended with status 3; its last words: RuntimeError: out of luck; see: dgemma-lsp doctor"),
-        ("killed", "was killed (by the system when memory ran out, most often)"),
-        ("half-frame", "sent something that is no frame: the stream ended after 3 of the 16 bytes"),
-        ("garbage", "sent something that is no frame: a frame of 1416782179 bytes is too large"),
-        ("missing", "No module named 'torch'; install it with: pip install 'dgemma-lsp[engine]'"),
-    ],
-)
-def test_an_engine_that_fails_in_a_fill(tmp_path, behaviour, complaint):
-    with (
-        EngineClient(interpreter(tmp_path, behaviour)) as engine,
-        pytest.raises(EngineUnavailable) as caught,
-    ):
-        engine.fill(TEXT)
-    assert complaint in str(caught.value)
+@in_a_loop
+async def test_every_request_has_its_answer(tmp_path):
+    async with FakeEngine() as engine:
+        client = EngineClient(start=False)
+        stages = []
+        assert (await client.lease(str(tmp_path), on_progress=stages.append)).model == str(tmp_path)
+        assert [stage.fraction for stage in stages] == [0.5]
+        assert await client.score("a", ["b", "cc"]) == (-1.0, -2.0)
+        assert (await client.warm(TEXT, document="a.py")).tokens == {"prefix": 7, "reused": 0}
+        assert (await client.status()).pid == os.getpid()
+        filled = await client.fill(TEXT)
+        assert (await client.refine(filled, [wire.Span(0, 1, 2)])).candidates[0].texts == (FILLED,)
+        await client.refine(filled.id, [wire.Span(0, 1, 2)], seed=3)
+        await client.unload("nano")
+        assert await client.shutdown(finish=False) == os.getpid()
+        await client.close()
+    refined = [message for message in engine.received if isinstance(message, wire.Refine)]
+    assert [(one.fill, one.spans, one.seed) for one in refined] == [
+        (filled.id, (wire.Span(0, 1, 2),), None),
+        (filled.id, (wire.Span(0, 1, 2),), 3),
+    ]
+    ends = [message for message in engine.received if isinstance(message, wire.Unload | wire.Shutdown)]
+    assert [(type(end), getattr(end, "model", None)) for end in ends] == [
+        (wire.Unload, "nano"),
+        (wire.Shutdown, None),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "complaint"),
-    [
-        ("silent", "did not answer within"),
-        ("broken", "ended with status 1; its last words: ModuleNotFoundError: No module named 'msgpack'"),
-        ("newer", "speaks protocol 99, this is 1; install the same version of both"),
-    ],
-)
-@pytest.mark.usefixtures("quick")
-def test_an_engine_that_fails_at_the_start(tmp_path, behaviour, complaint):
-    with pytest.raises(EngineUnavailable) as caught, EngineClient(interpreter(tmp_path, behaviour)):
-        pass
-    assert complaint in str(caught.value)
+@in_a_loop
+async def test_many_at_once_share_one_connection_and_get_their_own_answers():
+    async with FakeEngine() as engine:
+        client = EngineClient(start=False)
+        scores = await asyncio.gather(*(client.score("", ["x" * size]) for size in range(1, 30)))
+        await client.close()
+    assert scores == [(-float(size),) for size in range(1, 30)]
+    assert engine.clients == 1
 
 
-@pytest.mark.parametrize(
-    ("python", "complaint"),
-    [
-        ("no-such-python", "no-such-python does not exist or cannot be run; name another one"),
-        ("/", "does not exist or cannot be run"),
-        ("false", "(false -m dgemma_engine) ended with status 1"),
-        ("echo", "echo -m dgemma_engine sent something that is no frame"),
-    ],
-)
-def test_an_interpreter_that_is_none(python, complaint):
-    with pytest.raises(EngineUnavailable) as caught, EngineClient(python):
-        pass
-    assert complaint in str(caught.value)
-
-
-def test_an_interpreter_without_the_package(tmp_path):
-    path = tmp_path / "python"
-    path.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
-    path.chmod(0o755)
-    with pytest.raises(EngineUnavailable, match="has no engine; install it there with: pip install"):
-        EngineClient(str(path)).__enter__()
-
-
-@pytest.mark.parametrize(
-    ("behaviour", "code", "line", "details"),
-    [
-        ("refuses", "checkpoint", "there is no model of that name", ""),
-        ("buggy", "internal", "KeyError: 3", "Traceback: here"),
-    ],
-)
-def test_an_engine_that_says_no(tmp_path, behaviour, code, line, details):
-    with EngineClient(interpreter(tmp_path, behaviour)) as engine, pytest.raises(EngineError) as caught:
-        engine.fill(TEXT)
-    assert (caught.value.code, str(caught.value), caught.value.details) == (code, line, details)
-
-
-def test_text_that_cannot_be_sent_is_an_error_and_the_engine_lives(tmp_path):
-    with EngineClient(interpreter(tmp_path, "good")) as engine:
+@in_a_loop
+async def test_text_that_cannot_be_sent_is_an_error_and_nobody_else_notices():
+    async with FakeEngine() as engine:
+        client = EngineClient(start=False)
         with pytest.raises(EngineError, match="lone surrogate"):
-            engine.fill(wire.MaskedText(("\ud800", wire.Hole(1))))
-        assert engine.fill(TEXT).candidates[0].texts == (FILLED,)
+            await client.fill(wire.MaskedText(("\ud800" * 90, wire.Hole(1))), document="a.py")
+        filled = await client.fill(wire.MaskedText(("x" * 90, wire.Hole(1))), document="a.py")
+        assert (filled.candidates[0].texts, engine.clients) == ((FILLED,), 1)
+        await client.close()
 
 
-def test_a_cancelled_fill_ends_and_the_engine_lives(tmp_path):
-    with EngineClient(interpreter(tmp_path, "waits")) as engine:
-        with pytest.raises(EngineError) as caught:
-            engine.fill(TEXT, on_progress=lambda _: engine.cancel())
-        assert caught.value.code == "cancelled"
-        assert engine.score("", ["a"]) == (-1.0,)
+@in_a_loop
+async def test_an_answer_that_nobody_waits_for_is_dropped():
+    async with FakeEngine("late"):
+        client = EngineClient(start=False)
+        assert (await client.fill(TEXT)).candidates[0].texts == (FILLED,)
+        await client.close()
 
 
-def test_an_answer_to_an_abandoned_request_is_dropped(tmp_path):
-    with EngineClient(interpreter(tmp_path, "late")) as engine:
-        assert engine.fill(TEXT).candidates[0].texts == (FILLED,)
-
-
-def test_a_callback_that_fails_does_not_confuse_the_next_fill(tmp_path):
+@in_a_loop
+async def test_a_callback_that_fails_ends_its_own_request_only():
     def fail(_: wire.Draft) -> None:
-        raise KeyError
+        raise KeyError("mine")
 
-    with EngineClient(interpreter(tmp_path, "good")) as engine:
-        with pytest.raises(KeyError):
-            engine.fill(TEXT, on_draft=fail)
+    async with FakeEngine() as engine:
+        client = EngineClient(start=False)
         drafts = []
-        engine.fill(TEXT, on_draft=drafts.append)
-        assert [draft.pass_index for draft in drafts] == [1, 2]
+        broken, sound = await asyncio.gather(
+            client.fill(TEXT, on_draft=fail), client.fill(TEXT, on_draft=drafts.append), return_exceptions=True
+        )
+        await client.status()
+        await client.close()
+    assert isinstance(broken, KeyError)
+    assert isinstance(sound, wire.Filled)
+    assert [draft.pass_index for draft in drafts] == [1, 2]
+    assert wire.Cancel(1) in engine.received
+
+
+@in_a_loop
+async def test_cancelling_the_task_cancels_the_request():
+    async with FakeEngine("waits") as engine:
+        client = EngineClient(start=False)
+        begun = asyncio.Event()
+        filling = asyncio.ensure_future(client.fill(TEXT, on_progress=lambda _: begun.set()))
+        await begun.wait()
+        filling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await filling
+        await engine.wait_for(wire.Cancel)
+        engine.behaviour = "good"
+        # The answer to what was cancelled comes first, and is dropped.
+        assert (await client.fill(TEXT)).candidates[0].texts == (FILLED,)
+        assert engine.clients == 1
+        await client.close()
+
+
+@in_a_loop
+async def test_one_who_gives_up_while_connecting_does_not_stop_the_others(starts):
+    started = starts("good")
+    client = EngineClient()
+    impatient, patient = (asyncio.ensure_future(client.fill(TEXT)) for _ in range(2))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert (await patient).candidates
+    assert impatient.cancelled()
+    assert [len(engine.received) for engine in started.engines] == [2]
+    await client.close()
+    await started.close()
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("behaviour", ["good", "stubborn"])
-def test_no_child_outlives_the_block(tmp_path, behaviour):
-    with EngineClient(interpreter(tmp_path, behaviour)) as engine:
-        process = engine._process
-        assert process is not None
-        os.kill(process.pid, 0)
-    with pytest.raises(ProcessLookupError):
-        os.kill(process.pid, 0)
-    with pytest.raises(EngineUnavailable, match="not running"):
-        engine.fill(TEXT)
-    engine.close()
+@in_a_loop
+async def test_close_ends_what_is_open_and_what_comes_later():
+    async with FakeEngine("silent") as engine:
+        client = EngineClient(start=False)
+        filling = asyncio.ensure_future(client.fill(TEXT))
+        await engine.wait_for(wire.Fill)
+        await client.close()
+        with pytest.raises(EngineUnavailable, match="was closed"):
+            await filling
+        with pytest.raises(EngineUnavailable, match="is closed"):
+            await client.status()
+        await client.close()
+
+
+@in_a_loop
+async def test_close_while_connecting(monkeypatch):
+    asked, let_go = asyncio.Event(), asyncio.Event()
+
+    async def start(*_: object) -> None:
+        asked.set()
+        await let_go.wait()
+
+    monkeypatch.setattr(engine_link, "_in_thread", start)
+    client = EngineClient()
+    filling = asyncio.ensure_future(client.fill(TEXT))
+    await asked.wait()
+    await client.close()
+    with pytest.raises(EngineUnavailable, match="was closed"):
+        await filling
 
 
 def test_a_folder_is_named_absolutely_and_a_name_stays(tmp_path, monkeypatch):

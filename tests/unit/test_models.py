@@ -55,4 +55,4 @@ def test_a_checkpoint_that_is_not_whole_is_named(tmp_path, monkeypatch, weights,
 
 
 def test_the_package_is_found_without_importing_the_engine():
-    assert (models.package_folder() / "wire.py").is_file()
+    assert (models.package_folder() / "engine.py").is_file()

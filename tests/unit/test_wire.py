@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import asyncio
 import struct
 import types
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from collections.abc import Coroutine
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import msgpack
@@ -17,9 +18,13 @@ from dgemma_engine import wire
 
 FILL = wire.Fill(id=1, text=wire.MaskedText(("def f(", wire.Hole(4), "):\n")))
 
+DELTA = {"base": 1, "start": 0, "stop": 0, "insert": "x", "places": [{"at": 0, "hole": {"max_tokens": 1}}]}
+T = TypeVar("T")
+
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+NATURAL = st.integers(0, 2**64 - 1)
 CONSTRAINED: dict[str, st.SearchStrategy[Any]] = {
-    "max_tokens": st.integers(1, 2**31),
+    "max_tokens": st.integers(1, wire.MAX_HOLE_TOKENS),
     "noise": st.floats(0, 1, exclude_min=True),
     "parts": st.builds(
         lambda head, hole, tail: (*head, hole, *tail),
@@ -27,16 +32,30 @@ CONSTRAINED: dict[str, st.SearchStrategy[Any]] = {
         st.deferred(lambda: of(wire.Hole)),
         st.lists(st.one_of(TEXT, st.deferred(lambda: of(wire.Hole))), max_size=3),
     ),
-    "passes": st.integers(1, 1000),
-    "pass_index": st.integers(1, 1000),
+    "at": NATURAL,
+    "start": NATURAL,
+    "stop": NATURAL,
+    "candidate": NATURAL,
+    "canvas": NATURAL,
+    "Span.hole": NATURAL,
+    "places": st.lists(st.deferred(lambda: of(wire.Place)), min_size=1, max_size=3),
+    "spans": st.lists(st.deferred(lambda: of(wire.Span)), min_size=1, max_size=3),
+    "passes": st.integers(1, wire.MAX_PASSES),
+    "pass_index": st.integers(1, wire.MAX_PASSES),
     "deadline_ms": st.none() | st.floats(0, 1e9, exclude_min=True),
-    "Fill.candidates": st.integers(1, 64),
+    "Lease.idle_s": st.none() | st.floats(0, 1e9),
+    "Fill.candidates": st.integers(1, wire.MAX_CANDIDATES),
+    "Refine.candidates": st.integers(1, wire.MAX_CANDIDATES),
+    "Score.candidates": st.lists(TEXT, min_size=1, max_size=3),
     "Filled.candidates": st.lists(st.deferred(lambda: of(wire.Candidate)), min_size=1, max_size=3),
     "seed": st.none() | st.integers(0, 2**63 - 1),
     "length": st.sampled_from(wire.LENGTHS),
-    "state": st.sampled_from(wire.CELL_STATES),
-    "finish": st.sampled_from(wire.FINISHES),
+    "priority": st.sampled_from(wire.PRIORITIES),
+    "Cell.state": st.sampled_from(wire.CELL_STATES),
+    "ModelReport.state": st.sampled_from(["loading", "ready"]),
+    "Candidate.finish": st.sampled_from(wire.FINISHES),
     "fraction": st.none() | st.floats(0, 1),
+    "probability": st.floats(0, 1),
 }
 
 
@@ -77,14 +96,25 @@ def of(annotation: Any) -> st.SearchStrategy[Any]:
 MESSAGES = st.one_of([of(kind) for kind in wire.MESSAGES.values()])
 
 
-class Dribble(io.RawIOBase):
-    """A stream that hands out one byte per read, as a pipe may."""
+def run(reading: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(reading, 10))
 
-    def __init__(self, data: bytes) -> None:
-        self._data = io.BytesIO(data)
 
-    def read(self, size: int = -1) -> bytes:
-        return self._data.read(min(size, 1))
+async def read(data: bytes, count: int = 1, piece: int = 2**20) -> list[wire.Message | None]:
+    """The next `count` messages of a stream that brings `piece` bytes at a time and ends after `data`."""
+    reader = asyncio.StreamReader()
+
+    async def feed() -> None:
+        for start in range(0, len(data), piece):
+            reader.feed_data(data[start : start + piece])
+            await asyncio.sleep(0)
+        reader.feed_eof()
+
+    feeding = asyncio.ensure_future(feed())
+    try:
+        return [await wire.read_message(reader) for _ in range(count)]
+    finally:
+        feeding.cancel()
 
 
 def frame(plain: Any) -> bytes:
@@ -96,14 +126,17 @@ def plain(message: wire.Message) -> dict[str, Any]:
     return msgpack.unpackb(wire.encode(message)[4:])
 
 
-@given(st.lists(MESSAGES, max_size=3))
-def test_messages_come_back_unchanged_and_in_order(messages):
-    stream = io.BytesIO()
-    for message in messages:
-        wire.write_frame(stream, message)
-    slow = Dribble(stream.getvalue())
-    assert [wire.read_frame(slow) for _ in messages] == messages  # type: ignore[arg-type]
-    assert wire.read_frame(slow) is None  # type: ignore[arg-type]
+@pytest.mark.parametrize("kind", wire.MESSAGES.values(), ids=wire.MESSAGES)
+@given(data=st.data())
+def test_every_message_comes_back_unchanged(kind, data):
+    message = data.draw(of(kind))
+    assert wire.decode(wire.encode(message)[4:]) == message
+
+
+@given(st.lists(MESSAGES, max_size=3), st.integers(1, 64))
+def test_messages_come_in_order_however_the_stream_cuts_them(messages, piece):
+    frames = b"".join(map(wire.encode, messages))
+    assert run(read(frames, len(messages) + 1, piece)) == [*messages, None]
 
 
 @given(MESSAGES, st.data())
@@ -111,7 +144,17 @@ def test_a_cut_frame_is_a_frame_error(message, data):
     whole = wire.encode(message)
     cut = data.draw(st.integers(1, len(whole) - 1))
     with pytest.raises(wire.FrameError, match="the stream ended"):
-        wire.read_frame(io.BytesIO(whole[:cut]))
+        run(read(whole[:cut]))
+
+
+@given(st.binary(max_size=64))
+def test_a_stream_of_garbage_ends_in_an_error_or_its_end(data):
+    """Nothing but what `read_message` promises comes out of it, and it comes to an end."""
+    try:
+        found = run(read(data, count=len(data) // 4 + 1))
+    except wire.WireError:
+        return
+    assert found[-1] is None
 
 
 @given(st.binary(max_size=64))
@@ -141,25 +184,36 @@ def test_a_changed_field_is_another_message_or_a_wire_error(message, data):
 
 @pytest.mark.parametrize("size", [wire.MAX_FRAME + 1, 2**32 - 1])
 def test_an_announced_size_above_the_limit_is_refused_unread(size):
-    stream = io.BytesIO(struct.pack(">I", size) + b"x")
-    with pytest.raises(wire.FrameError, match="too large"):
-        wire.read_frame(stream)
-    assert stream.read() == b"x"
+    async def reading() -> bytes:
+        reader = asyncio.StreamReader()
+        reader.feed_data(struct.pack(">I", size) + b"x")
+        with pytest.raises(wire.FrameError, match="too large"):
+            await wire.read_message(reader)
+        return await reader.read(2)
+
+    assert run(reading()) == b"x"
 
 
 def test_an_oversized_message_is_refused_before_it_is_sent():
-    stream = io.BytesIO()
     with pytest.raises(wire.WireError, match="too large"):
-        wire.write_frame(stream, wire.Failed(1, "x", "a" * (wire.MAX_FRAME + 1)))
-    assert stream.getvalue() == b""
+        wire.encode(wire.Failed(1, "x", "a" * (wire.MAX_FRAME + 1)))
 
 
 def test_the_frame_after_a_bad_message_is_readable():
-    stream = io.BytesIO(frame({"type": "fill"}) + wire.encode(wire.Cancel(7)))
-    with pytest.raises(wire.WireError) as caught:
-        wire.read_frame(stream)
-    assert not isinstance(caught.value, wire.FrameError)
-    assert wire.read_frame(stream) == wire.Cancel(7)
+    async def reading() -> wire.Message | None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(frame({"type": "fill"}) + wire.encode(wire.Cancel(7)))
+        with pytest.raises(wire.WireError) as caught:
+            await wire.read_message(reader)
+        assert not isinstance(caught.value, wire.FrameError)
+        return await wire.read_message(reader)
+
+    assert run(reading()) == wire.Cancel(7)
+
+
+def test_a_frame_larger_than_the_streams_buffer_is_read():
+    message = wire.Failed(1, "x", "a" * 1_000_000)
+    assert run(read(wire.encode(message), piece=65536)) == [message]
 
 
 def test_unknown_fields_of_a_newer_peer_are_ignored():
@@ -193,6 +247,12 @@ def test_unknown_fields_of_a_newer_peer_are_ignored():
         ({"text": {"parts": [{"max_tokens": 1, "noise": 0}]}}, "'noise' must be > 0"),
         ({"text": {"parts": [{"max_tokens": 1, "noise": 1.5}]}}, "'noise' must be <= 1"),
         ({"text": {"parts": [{"max_tokens": 1, "draft": 7}]}}, "parts[0].draft must be a string"),
+        ({"text": {**DELTA, "start": -1}}, "fill.text: 'start' must be >= 0: -1"),
+        ({"text": {**DELTA, "base": None}}, "fill.text.base must be an integer, not nil"),
+        ({"text": {**DELTA, "places": []}}, "fill.text: Length of 'places' must be >= 1: 0"),
+        ({"text": {**DELTA, "places": [{"at": 0}]}}, "fill.text.places[0].hole is missing"),
+        ({"document": 5}, "fill.document must be a string, not an integer"),
+        ({"priority": "urgent"}, "'priority' must be in ('interactive', 'rewrite', 'warm-up')"),
     ],
 )
 def test_a_wrong_field_is_named(change, complaint):

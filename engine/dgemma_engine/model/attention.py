@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from .config import LayerShape, ModelConfig, Rope
 
-AppendKV = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What query rows `[B, T, heads, head_dim]` gather, in their shape; key and value rows are those of the same tokens,
+`[B, T, kv_heads, head_dim]`, and it is up to the function which others there are and who may see whom."""
 
 
 def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
@@ -26,16 +28,33 @@ def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
 
 
 def rotation(frequencies: Tensor, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosine and sine `[B, 1, T, head_dim]` for `positions` `[B, T]`; angles in fp32, results in `dtype`."""
+    """Cosine and sine `[B, T, 1, head_dim]` for `positions` `[B, T]`; angles in fp32, results in `dtype`."""
     angles = positions[..., None].float() * frequencies
-    angles = torch.cat([angles, angles], dim=-1).unsqueeze(1)
+    angles = torch.cat([angles, angles], dim=-1).unsqueeze(2)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn pairs (i, i + head_dim/2) of `x` `[B, heads, T, head_dim]`."""
+    """Turn pairs (i, i + head_dim/2) of `x` `[B, T, heads, head_dim]`."""
     low, high = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-high, low], dim=-1) * sin
+
+
+def gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention of `query` `[B, T, heads, hd]` to `keys`, `values` `[B, kv_heads, S, hd]`, in the query's shape.
+
+    `mask` is boolean, `[T, S]` or `[B, T, S]`, True where a row may look; None means everywhere.
+    """
+    batch, rows, heads, head_dim = query.shape
+    kv_heads = keys.shape[1]
+    # The heads of a group share K and V: folding them into the rows saves expanding the cache.
+    groups = heads // kv_heads
+    query = query.transpose(1, 2).reshape(batch, kv_heads, groups * rows, head_dim)
+    if mask is not None:
+        mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
+        mask = mask if mask.dim() == 2 else mask.unsqueeze(1)
+    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
+    return out.reshape(batch, heads, rows, head_dim).transpose(1, 2)
 
 
 class RMSNorm(nn.Module):
@@ -53,7 +72,7 @@ class RMSNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention of `[B, T, D]` rows to the prefix and to each other, by the mask it is given."""
+    """Projections, norms and rotation around the attention that the caller brings."""
 
     def __init__(self, config: ModelConfig, shape: LayerShape) -> None:
         super().__init__()
@@ -71,25 +90,11 @@ class Attention(nn.Module):
         self.k_norm = RMSNorm(shape.head_dim, config.norm_eps)
         self.v_norm = RMSNorm(shape.head_dim, config.norm_eps, scaled=False)
 
-    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, append: AppendKV) -> Tensor:
-        """`append` stores the new keys and values and returns all that may be attended to, S of them.
-
-        `mask` is boolean, `[T, S]` or `[B, T, S]`, True where a row may look; None means everywhere.
-        """
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """Rows `[B, T, D]`, turned by `turn`, to what they gather, `[B, T, D]`."""
         batch, rows, _ = x.shape
         query = self.q_proj(x).view(batch, rows, self.heads, self.head_dim)
         key = self.k_proj(x).view(batch, rows, self.kv_heads, self.head_dim)
         value = key if self.v_proj is None else self.v_proj(x).view(key.shape)
-        query = rotate(self.q_norm(query).transpose(1, 2), *turn)
-        key = rotate(self.k_norm(key).transpose(1, 2), *turn)
-        keys, values = append(key, self.v_norm(value).transpose(1, 2))
-
-        # The heads of a group share K and V: folding them into the rows saves expanding the cache.
-        groups = self.heads // self.kv_heads
-        query = query.reshape(batch, self.kv_heads, groups * rows, self.head_dim)
-        if mask is not None:
-            mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
-            mask = mask if mask.dim() == 2 else mask.unsqueeze(1)
-        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
-        out = out.reshape(batch, self.heads, rows, self.head_dim).transpose(1, 2)
+        out = attend(rotate(self.q_norm(query), *turn), rotate(self.k_norm(key), *turn), self.v_norm(value))
         return self.o_proj(out.reshape(batch, rows, -1))

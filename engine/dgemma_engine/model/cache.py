@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -17,6 +19,7 @@ class KVCache:
     """
 
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, capacity: int = 256) -> None:
+        self.device = device
         self.length = 0
         self.capacity = capacity
         shapes = [(1, layer.kv_heads, capacity, layer.head_dim) for layer in config.layers]
@@ -24,31 +27,44 @@ class KVCache:
         self._values = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
 
     def reserve(self, rows: int) -> None:
-        """Make room for `rows` beyond the prefix; grows geometrically, keeps what is there."""
-        if self.length + rows <= self.capacity:
+        """Make room for `rows` in all; grows geometrically, keeps what is there."""
+        if rows <= self.capacity:
             return
-        self.capacity = max(2 * self.capacity, self.length + rows)
+        self.capacity = max(2 * self.capacity, rows)
         for store in (self._keys, self._values):
             for index, old in enumerate(store):
                 grown = old.new_empty(old.shape[0], old.shape[1], self.capacity, old.shape[3])
                 grown[:, :, : self.length] = old[:, :, : self.length]
                 store[index] = grown
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        """Put rows after the prefix and return prefix and rows together, from position `start` on.
+    def write(self, layer: int, keys: Tensor, values: Tensor, at: int, start: int) -> tuple[Tensor, Tensor]:
+        """Put rows at position `at`, behind the prefix, and return all from position `start` to their end.
 
-        `keys`, `values`: `[B, kv_heads, T, head_dim]`. With B > 1 every member reads the same prefix and sees
-        its own rows only.
+        `keys`, `values`: `[B, kv_heads, T, head_dim]`. With B > 1 every member reads the same rows before `at` and sees
+        its own ones only; nothing is stored.
         """
-        stop = self.length + keys.shape[2]
         if keys.shape[0] == 1:
-            self._keys[layer][:, :, self.length : stop] = keys
-            self._values[layer][:, :, self.length : stop] = values
+            stop = at + keys.shape[2]
+            self._keys[layer][:, :, at:stop] = keys
+            self._values[layer][:, :, at:stop] = values
             return self._keys[layer][:, :, start:stop], self._values[layer][:, :, start:stop]
         shape = (keys.shape[0], -1, -1, -1)
-        past_keys = self._keys[layer][:, :, start : self.length].expand(shape)
-        past_values = self._values[layer][:, :, start : self.length].expand(shape)
+        past_keys = self._keys[layer][:, :, start:at].expand(shape)
+        past_values = self._values[layer][:, :, start:at].expand(shape)
         return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
+
+    def fork(self, length: int) -> KVCache:
+        """A cache of its own with the first `length` tokens of this one."""
+        other = copy.copy(self)
+        other.length = other.capacity = min(length, self.length)
+        other._keys = [store[:, :, : other.length].clone() for store in self._keys]
+        other._values = [store[:, :, : other.length].clone() for store in self._values]
+        return other
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory."""
+        return sum(store.numel() * store.element_size() for store in (*self._keys, *self._values))
 
     def commit(self, rows: int) -> None:
         """Make the first `rows` written after the prefix part of it."""

@@ -8,6 +8,8 @@ the last `sliding_window - 1` prefix tokens, anchored at its start).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from .attention import RMSNorm, inverse_frequencies, rotation
 from .cache import KVCache
 from .config import ModelConfig
 from .layers import Layer, SelfConditioning
+from .rows import Rows, attention, place
 
 
 class DiffusionGemma(nn.Module):
@@ -66,15 +69,13 @@ class DiffusionGemma(nn.Module):
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Append `ids` `[1, T]` to the prefix in `cache`; returns hidden states `[1, T, D]` after the last norm."""
-        if ids.shape[0] != 1:
-            raise ValueError("only one prefix can be extended at a time")
-        hidden = self._forward(self.embed(ids), ids.shape[1], cache)
-        cache.commit(ids.shape[1])
+        (hidden,) = self.forward([Rows(cache, ids, encoder=True, kept=True)])
         return hidden
 
     def read(self, ids: Tensor, cache: KVCache) -> Tensor:
         """What `encode` would return for each of B continuations `[B, T]` of the prefix, which stays as it is."""
-        return self._forward(self.embed(ids), ids.shape[1], cache)
+        (hidden,) = self.forward([Rows(cache, ids, encoder=True)])
+        return hidden
 
     def decode(
         self, canvas: Tensor, cache: KVCache, signal: Tensor | None = None, real: Tensor | None = None
@@ -84,42 +85,36 @@ class DiffusionGemma(nn.Module):
         `signal` `[B, C, D]` is the self-conditioning, None on the first pass; `real` `[B, C]` is False on padding,
         which nobody looks at.
         """
-        return self._forward(self.self_conditioning(self.embed(canvas), signal), 0, cache, real)
+        (hidden,) = self.forward([Rows(cache, canvas, signal, real)])
+        return hidden
 
-    def decode_with_delta(
-        self, delta: Tensor, canvas: Tensor, cache: KVCache, signal: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """`encode(delta)` and `decode(canvas)` in one forward: hidden states of both, the delta's KV kept.
+    def forward(self, parts: Sequence[Rows]) -> list[Tensor]:
+        """One pass over rows of several kinds and requests: hidden states `[B, T, D]` after the last norm, by part.
 
-        `delta` `[1, T]`, `canvas` `[1, C]`. Exact: delta rows take the encoder's input, mask and scalar.
+        What is kept comes first, and the other parts with the same cache see it, exactly as if it had been encoded
+        before: every row takes its own side's input, mask and scalar. The weights are read once for all; only attention
+        goes part by part.
         """
-        rows = torch.cat([self.embed(delta), self.self_conditioning(self.embed(canvas), signal)], dim=1)
-        hidden = self._forward(rows, delta.shape[1], cache)
-        cache.commit(delta.shape[1])
-        return hidden[:, : delta.shape[1]], hidden[:, delta.shape[1] :]
-
-    def _forward(self, x: Tensor, delta: int, cache: KVCache, real: Tensor | None = None) -> Tensor:
-        """Rows `[B, T, D]` behind the prefix, the first `delta` of them on the encoder's side; nothing is kept."""
-        rows = x.shape[1]
-        cache.reserve(rows)
-        prefix = cache.length
-        positions = torch.arange(prefix, prefix + rows, device=x.device)[None]
+        # Sorting is stable: what is kept stands before what looks at it, the encoder's rows before the decoder's.
+        order = sorted(range(len(parts)), key=lambda index: (not parts[index].kept, not parts[index].encoder))
+        segments = place([parts[index] for index in order], self.config.sliding_window)
+        x = torch.cat([self._inputs(segment.rows).flatten(0, 1) for segment in segments])[None]
+        positions = torch.cat([segment.positions for segment in segments])[None]
         turns = {kind: rotation(self.frequencies(kind), positions, x.dtype) for kind in self.config.ropes}
-        window = self.config.sliding_window
-        windows = {"full_attention": None, "sliding_attention": window}
-        starts = {"full_attention": 0, "sliding_attention": max(0, prefix - window + 1)}
-        masks: dict[str, Tensor | None] = {}
-        for kind in self.config.ropes:
-            masks[kind] = attention_mask(prefix, delta, rows - delta, starts[kind], windows[kind], x.device)
-            if real is not None:
-                masks[kind] = F.pad(real, (prefix - starts[kind], 0), value=True)[:, None].expand(-1, rows, -1)
+        encoded = sum(segment.rows.ids.numel() for segment in segments if segment.rows.encoder)
         for index, (layer, shape) in enumerate(zip(self.layers, self.config.layers, strict=True)):
+            x = layer(x, turns[shape.kind], attention(segments, index, shape.kind), encoded)
+        x = self.norm(x)[0]
+        hidden = [x] * len(parts)
+        for index, segment in zip(order, segments, strict=True):
+            hidden[index] = x[segment.first : segment.last].view(*segment.rows.ids.shape, -1)
+            if segment.rows.kept:
+                segment.rows.cache.commit(segment.rows.ids.shape[1])
+        return hidden
 
-            def append(keys: Tensor, values: Tensor, index: int = index, start: int = starts[shape.kind]):
-                return cache.write(index, keys, values, start)
-
-            x = layer(x, turns[shape.kind], masks[shape.kind], append, delta)
-        return self.norm(x)
+    def _inputs(self, rows: Rows) -> Tensor:
+        embedded = self.embed(rows.ids)
+        return embedded if rows.encoder else self.self_conditioning(embedded, rows.signal)
 
     def _scaled(self, x: Tensor) -> Tensor:
         # The factor is rounded to the weights' dtype, as the reference does.
@@ -133,24 +128,3 @@ class DiffusionGemma(nn.Module):
             frequencies = inverse_frequencies(self.config.ropes[kind], head_dim)
             self._frequencies[key] = frequencies.to(self.device)
         return self._frequencies[key]
-
-
-def attention_mask(
-    prefix: int, delta: int, canvas: int, start: int, window: int | None, device: torch.device
-) -> Tensor | None:
-    """Who sees whom, `[delta + canvas, S]` over keys from position `start`; None when everyone sees all.
-
-    Delta rows are causal and, with a `window`, see the last `window` positions, their own included. Canvas rows see
-    the prefix (with a `window` its last `window - 1` tokens), the delta and the whole canvas.
-    """
-    rows = delta + canvas
-    anchor = prefix + delta
-    first_seen = max(0, anchor - window + 1) if window else 0
-    if delta == 0 and start >= first_seen:
-        return None
-    keys = torch.arange(start, prefix + rows, device=device)
-    places = torch.arange(prefix, anchor, device=device)[:, None]
-    causal = keys <= places
-    if window:
-        causal &= keys > places - window
-    return torch.cat([causal, (keys >= first_seen).expand(canvas, -1)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .attention import AppendKV, Attention, RMSNorm
+from .attention import Attend, Attention, RMSNorm
 from .config import LayerShape, ModelConfig
 from .experts import MLP, Experts, Router, gated_projections, gelu
 
@@ -36,11 +36,9 @@ class Layer(nn.Module):
         self.register_buffer("layer_scalar", torch.ones(1))
         self.register_buffer("encoder_scalar", torch.ones(1))
 
-    def forward(
-        self, x: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor | None, append: AppendKV, delta: int
-    ) -> Tensor:
+    def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, delta: int) -> Tensor:
         """Rows `[B, T, D]`, the first `delta` of them on the encoder's side, the rest on the decoder's."""
-        attended = self.self_attn(self.input_layernorm(x), turn, mask, append)
+        attended = self.self_attn(self.input_layernorm(x), turn, attend)
         x = x + self.post_attention_layernorm(attended)
 
         dense = self.post_feedforward_layernorm_1(self.mlp(self.pre_feedforward_layernorm(x)))

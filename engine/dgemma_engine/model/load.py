@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -19,11 +19,16 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 ENCODER_SCALAR = "model.encoder.language_model.layers.{}.layer_scalar"
 
 
-def load_model(folder: Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> DiffusionGemma:
+def load_model(
+    folder: Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    on_progress: Callable[[float], None] | None = None,
+) -> DiffusionGemma:
     """Load `folder` (config.json and safetensors, one file or an indexed set) for inference.
 
-    `dtype` None keeps the stored one. Vision tensors are skipped unread. Raises `EngineError("checkpoint")` naming
-    the file, tensor or field that is wrong.
+    `dtype` None keeps the stored one. Vision tensors are skipped unread. `on_progress` hears which share of the tensors
+    is loaded. Raises `EngineError("checkpoint")` naming the file, tensor or field that is wrong.
     """
     if not folder.is_dir():
         raise EngineError("checkpoint", f"{folder} is not a folder: name one with config.json and *.safetensors")
@@ -43,6 +48,8 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, device: torch.dev
             kind = str(tensor.dtype).removeprefix("torch.")
             raise EngineError("checkpoint", f"{folder}: {stored} is {kind}; only bf16, fp16 and fp32 weights are run")
         state[name] = tensor.to(device=device, dtype=dtype or tensor.dtype)
+        if on_progress is not None:
+            on_progress(len(state) / len(wanted))
     missing = sorted(stored for stored, (name, _) in wanted.items() if name not in state)
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""

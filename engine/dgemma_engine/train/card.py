@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..engine import find_checkpoint
+from ..checkpoints import find_checkpoint
 from ..model import load_model
 from .recipe import Recipe
 from .tables import history_table, quality_table, study_tables

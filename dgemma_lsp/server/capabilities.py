@@ -1,0 +1,51 @@
+"""What the client can do, read once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from lsprotocol import types
+
+from dgemma_lsp.text.document import Encoding
+
+
+@attrs.frozen
+class Client:
+    """A client's capabilities as plain answers to what this server asks."""
+
+    name: str
+    encoding: Encoding
+    inline_completion: bool
+    configuration: bool
+    """It answers `workspace/configuration`."""
+    watches_configuration: bool
+    """`workspace/didChangeConfiguration` can be registered."""
+    progress: bool
+    """The server may show progress."""
+    document_changes: bool
+    """Edits can carry the version of the document they are for."""
+    drafts: bool
+    """It asked for drafts in its initializationOptions."""
+    block_cursor: bool = False
+    """Its cursor lies on a character: where nothing is selected, a range is one character long."""
+
+
+def read_client(params: types.InitializeParams, encoding: types.PositionEncodingKind | str | None) -> Client:
+    """The client of an `initialize` request, and the position encoding that was agreed on."""
+    capabilities = params.capabilities
+    workspace, document, window = capabilities.workspace, capabilities.text_document, capabilities.window
+    edits = workspace.workspace_edit if workspace else None
+    watching = workspace.did_change_configuration if workspace else None
+    options: Any = params.initialization_options
+    return Client(
+        name=params.client_info.name if params.client_info else "",
+        encoding=Encoding(str(getattr(encoding, "value", encoding) or "utf-16")),
+        inline_completion=bool(document and document.inline_completion),
+        configuration=bool(workspace and workspace.configuration),
+        watches_configuration=bool(watching and watching.dynamic_registration),
+        progress=bool(window and window.work_done_progress),
+        document_changes=bool(edits and edits.document_changes),
+        drafts=isinstance(options, dict) and options.get("drafts") is True,
+        block_cursor=params.client_info is not None and params.client_info.name.lower() == "helix",
+    )
