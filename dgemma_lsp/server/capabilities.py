@@ -21,6 +21,8 @@ class Client:
     """It answers `workspace/configuration`."""
     watches_configuration: bool
     """`workspace/didChangeConfiguration` can be registered."""
+    registers_completion: bool
+    """`textDocument/completion` can be registered."""
     progress: bool
     """The server may show progress."""
     document_changes: bool
@@ -37,6 +39,7 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
     workspace, document, window = capabilities.workspace, capabilities.text_document, capabilities.window
     edits = workspace.workspace_edit if workspace else None
     watching = workspace.did_change_configuration if workspace else None
+    completion = document.completion if document else None
     options: Any = params.initialization_options
     return Client(
         name=params.client_info.name if params.client_info else "",
@@ -44,6 +47,7 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
         inline_completion=bool(document and document.inline_completion),
         configuration=bool(workspace and workspace.configuration),
         watches_configuration=bool(watching and watching.dynamic_registration),
+        registers_completion=bool(completion and completion.dynamic_registration),
         progress=bool(window and window.work_done_progress),
         document_changes=bool(edits and edits.document_changes),
         drafts=isinstance(options, dict) and options.get("drafts") is True,

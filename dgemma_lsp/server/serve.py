@@ -35,7 +35,6 @@ def make_server() -> Server:
     # Without options pygls would not advertise it.
     options = types.InlineCompletionOptions()
     on(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline_completion.inline_completion, options)
-    on(types.TEXT_DOCUMENT_COMPLETION, completion.completion, types.CompletionOptions())
     actions = types.CodeActionOptions(code_action_kinds=[fill_here.KIND])
     on(types.TEXT_DOCUMENT_CODE_ACTION, fill_here.code_action, actions)
     on(types.SHUTDOWN, _shut_down)
@@ -61,6 +60,8 @@ def serve() -> int:
 
 def _initialize(server: Server, params: types.InitializeParams) -> None:
     server.set_up(params)
+    if server.settings.completion:
+        completion.advertise(server)
     # Looked at before the answer: an editor that cannot be seen then is in another container, and is not watched.
     if params.process_id is not None and _lives(params.process_id):
         server.chore(_watch(params.process_id))

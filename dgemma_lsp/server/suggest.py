@@ -29,6 +29,8 @@ T = TypeVar("T")
 REFINE_PASSES = 3
 PARSE_S = 1.0
 """For parsing a document ahead of the first verdict on it."""
+SEND_S = 0.005
+"""In which a request to the engine is on its way."""
 GRACE_S = 2.0
 """Beyond the deadline, for an engine that is busy with a long pass."""
 SHOWN_KEPT = 3
@@ -115,6 +117,10 @@ class Suggester:
     async def _aside(self, work: Callable[..., T], *arguments: Any) -> T:
         """Runs what takes long on the one thread for syntax: other requests are read and answered meanwhile."""
         return await asyncio.get_running_loop().run_in_executor(self._syntax, work, *arguments)
+
+    def _prepare(self, ask: Ask) -> None:
+        document = ask.document
+        self._syntax.submit(self._gate.prepare, document.language, document.text, ask.offset, PARSE_S)
 
     async def _in_scope(self, ask: Ask, settings: Settings) -> bool:
         document = ask.document
@@ -221,8 +227,9 @@ class Suggester:
                 on_progress=heard,
             )
         )
-        # The engine thinks elsewhere: meanwhile the document is parsed, against which the fill will be judged.
-        self._syntax.submit(self._gate.warm, ask.document.language, ask.document.text, PARSE_S)
+        # The engine thinks elsewhere: meanwhile the document is parsed, against which the fill will be judged. The
+        # request is sent before that, since parsing holds the interpreter's lock.
+        asyncio.get_running_loop().call_later(SEND_S, self._prepare, ask)
         if ask.invoked:
             return await fill
         # Whoever types does not wait for a model to load; it loads on, for the next request.

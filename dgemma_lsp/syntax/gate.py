@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import attrs
 
 from dgemma_lsp.syntax import languages
+from dgemma_lsp.syntax.excerpt import Excerpt, excerpt
 from dgemma_lsp.syntax.explain import verdict_of
 from dgemma_lsp.syntax.faults import Fault
 from dgemma_lsp.syntax.json_rules import strict_error
@@ -19,12 +21,19 @@ from dgemma_lsp.syntax.source import Source
 from dgemma_lsp.syntax.trees import ParseTimeoutError, Trees
 from dgemma_lsp.syntax.trial import Trial
 from dgemma_lsp.syntax.verdicts import Judgement, Verdict
+from dgemma_lsp.text.lines import NEWLINE
 
 LARGEST = 1_000_000
 """Characters of a document that is judged whole."""
 
 WINDOW = 200_000
 """Characters on either side of an edit that are judged of a larger one."""
+
+LONG = 20_000
+"""Characters of a document that is judged by an excerpt."""
+
+MOST = 60_000
+"""Characters of an excerpt; of a longer one only the lines around the edit are judged."""
 
 SEARCH = 20_000
 """Characters in which a window's start looks for a line without indentation, where no block is open."""
@@ -41,6 +50,8 @@ class Gate:
     def __init__(self, seconds: float = 0.5, trees: Trees | None = None) -> None:
         self._seconds = seconds
         self._trees = trees or Trees()
+        self._excerpts = Trees()
+        self._kept: tuple[tuple[str, str, int, int], Excerpt] | None = None
 
     def warm(self, language: str, document: str, seconds: float = 5.0) -> bool:
         """Parse a document, so that the next verdict on it is quick; whether it can be judged at all."""
@@ -54,6 +65,18 @@ class Gate:
             except ParseTimeoutError:
                 return False
         return True
+
+    def prepare(self, language: str, document: str, at: int, seconds: float = 5.0) -> None:
+        """Do beforehand what the verdicts on edits in the line of a place have in common."""
+        language = languages.known_as(language)
+        grammar = languages.grammar_of(language)
+        if grammar is None or grammar.name == "markdown" or not self.warm(language, document, seconds):
+            return
+        part = self._part(language, grammar, document, at, at)
+        if part.left_out:
+            source = Source.of(rules_of(language).readings[0](part.text))
+            with contextlib.suppress(ParseTimeoutError):
+                self._excerpts.parse(grammar, source, time.monotonic() + seconds)
 
     def verdict(self, language: str, document: str, start: int, end: int, text: str) -> Verdict:
         """What replacing the characters [start, end) of a document by `text` does to its syntax.
@@ -69,32 +92,71 @@ class Gate:
         if document[start:end] == text:
             return Verdict(Judgement.CLEAN)
         lead, trail = _common(document[start:end], text)
-        begin, windowed = start + lead, len(document) > LARGEST
-        first, last = _window(document, begin, end - trail) if windowed else (0, len(document))
-        before, old, after = document[first:begin], document[begin : end - trail], document[end - trail : last]
+        windowed = len(document) > LARGEST
+        first, last = _window(document, start, end, WINDOW) if windowed else (0, len(document))
+        part = self._part(language, grammar, document[first:last], start - first, end - first)
+        begin, stop = part.start + lead, part.end - trail
+        before, old, after = part.text[:begin], part.text[begin:stop], part.text[stop:]
         middle = text[lead : len(text) - trail]
         if grammar.name == "markdown":
             verdict = _markdown(before, old, middle, after)
         else:
-            verdict = self._code(language, grammar, before, old, middle, after)
+            trees = self._excerpts if part.left_out else self._trees
+            verdict = self._code(trees, language, grammar, before, old, middle, after)
         spans = tuple((begin + lead, end + lead) for begin, end in verdict.spans)
+        grown = len(middle) - len(old)
         return attrs.evolve(
             verdict,
             # What is deleted leaves nothing to write anew but the rest.
             spans=spans if middle else ((0, len(text)),) * (not verdict.clean),
-            places=tuple((begin + first, end + first) for begin, end in verdict.places),
+            places=tuple(
+                (first + part.edited(begin, grown), first + part.edited(end, grown)) for begin, end in verdict.places
+            ),
             windowed=windowed,
         )
 
+    def _part(self, language: str, grammar: languages.Grammar, document: str, start: int, end: int) -> Excerpt:
+        """What is parsed of a document: all of it, unless that takes long."""
+        if grammar.name == "markdown" or len(document) <= LONG:
+            return Excerpt(document, start, end)
+        # One excerpt serves all edits of a line.
+        first = max(document.rfind("\n", 0, start), document.rfind("\r", 0, start)) + 1
+        stop = NEWLINE.search(document, end)
+        last = stop.start() if stop else len(document)
+        asked = (language, document, first, last)
+        kept = self._kept
+        if kept is None or kept[0] != asked:
+            kept = self._kept = asked, self._excerpt(language, grammar, document, first, last)
+        part = kept[1]
+        return attrs.evolve(part, start=part.start + start - first, end=part.end - (last - end))
+
+    def _excerpt(self, language: str, grammar: languages.Grammar, document: str, start: int, end: int) -> Excerpt:
+        source = Source.of(rules_of(language).readings[0](document))
+        try:
+            parsed = self._trees.parse(grammar, source, time.monotonic() + self._seconds)
+        except ParseTimeoutError:
+            parsed = None
+        if parsed is None:
+            return Excerpt(document, start, end)
+        part = excerpt(parsed, document, start, end)
+        if len(part.text) <= MOST:
+            return part
+        # The parser has lost its way: a string or a bracket is open, and all that follows is an error to it.
+        first, last = _window(document, start, end, LONG)
+        if document[first - 1 : first] not in ("", "\n") or document[last - 1 : last] != "\n":
+            return part
+        left_out = ((0, first), (last, len(document)))
+        return Excerpt(document[first:last], start - first, end - first, left_out)
+
     def _code(
-        self, language: str, grammar: languages.Grammar, before: str, old: str, middle: str, after: str
+        self, trees: Trees, language: str, grammar: languages.Grammar, before: str, old: str, middle: str, after: str
     ) -> Verdict:
         rules = rules_of(language)
         deadline = time.monotonic() + self._seconds
         found: Verdict | None = None
         readings = rules.readings if same_conditionals(old, middle) else rules.readings[:1]
         for read in readings:
-            trial = Trial(self._trees, grammar, rules.checks, read, before, after, deadline)
+            trial = Trial(trees, grammar, rules.checks, read, before, after, deadline)
             verdict = _read(language, rules, trial, old, middle)
             if verdict.judgement in (Judgement.CLEAN, Judgement.UNGATED):
                 return verdict
@@ -148,9 +210,12 @@ def _common(old: str, new: str) -> tuple[int, int]:
     return lead, trail
 
 
-def _window(document: str, start: int, end: int) -> tuple[int, int]:
-    """Whole lines around [start, end), begun where nothing is likely to be open."""
-    first = max(0, start - WINDOW)
+def _window(document: str, start: int, end: int, reach: int) -> tuple[int, int]:
+    """Whole lines around [start, end), at most `reach` characters on either side.
+
+    They begin where nothing is likely to be open.
+    """
+    first = max(0, start - reach)
     if first:
         line = document.find("\n", first, start) + 1 or first
         first = line
@@ -159,5 +224,5 @@ def _window(document: str, start: int, end: int) -> tuple[int, int]:
                 first = line
                 break
             line = document.find("\n", line, start) + 1
-    last = min(len(document), end + WINDOW)
+    last = min(len(document), end + reach)
     return first, document.rfind("\n", end, last) + 1 or last

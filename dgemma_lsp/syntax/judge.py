@@ -20,7 +20,7 @@ OUTER = 2
 NEAR = 200
 """Bytes after an edit within which an error made in it comes to light."""
 
-EFFORT = 2_000_000
+EFFORT = 400_000
 """Bytes to parse in search of a completion: in a document with errors every trial costs as much as a parse."""
 
 FAULT = 10_000

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
+
+_LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
 @attrs.frozen
 class Source:
-    """A text and its bytes. Offsets of the parser are bytes, everybody else's are characters."""
+    """A text and its bytes. Offsets of the parser are bytes, everybody else's are characters.
+
+    A lone `\\r` ends a line for editors and languages, but not for grammars: they are given a `\\n`.
+    """
 
     text: str
     data: bytes
@@ -15,10 +22,11 @@ class Source:
     @classmethod
     def of(cls, text: str) -> Source:
         """A lone surrogate, which UTF-8 does not have, is read as a question mark."""
+        read = _LONE_RETURN.sub("\n", text) if "\r" in text else text
         try:
-            return cls(text, text.encode())
+            return cls(text, read.encode())
         except UnicodeEncodeError:
-            return cls(text, text.encode(errors="replace"))
+            return cls(text, read.encode(errors="replace"))
 
     def to_byte(self, offset: int) -> int:
         if len(self.data) == len(self.text):

@@ -14,6 +14,8 @@ import tree_sitter
 from dgemma_lsp.syntax import languages
 from dgemma_lsp.syntax.source import Source, Splice
 
+_PARSE = tree_sitter.LogType.PARSE
+
 CHUNK = 1 << 16
 """Bytes that the parser reads at a time."""
 
@@ -75,13 +77,15 @@ class Trees:
             return Parsed(near.grammar, source, _run(parser, source, near, lambda: time.monotonic() > deadline))
 
     def listen(self, near: Parsed, source: Source, heard: Callable[[str], None], done: Callable[[], bool]) -> None:
-        """Parse a text that differs a little from a parsed one and hear the parser's log, until `done` says so.
+        """Parse a text that differs a little from a parsed one and hear the log, but for the lexer's part of it, until
+        `done` says so.
 
         The log of a long parse is slow: `done` must come soon.
         """
         with self._lock:
             parser = self._parsers[near.grammar]
-            parser.logger = lambda kind, message: heard(message)  # pyright: ignore[reportAttributeAccessIssue]
+            # Most messages are the lexer's, one a character.
+            parser.logger = lambda kind, message: kind is _PARSE and heard(message)  # pyright: ignore[reportAttributeAccessIssue]
             try:
                 _run(parser, source, near, done)
             except ParseTimeoutError:

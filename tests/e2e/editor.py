@@ -15,7 +15,10 @@ TIMEOUT = 60.0
 
 FULL: dict[str, Any] = {
     "general": {"positionEncodings": ["utf-16"]},
-    "textDocument": {"inlineCompletion": {"dynamicRegistration": True}},
+    "textDocument": {
+        "inlineCompletion": {"dynamicRegistration": True},
+        "completion": {"dynamicRegistration": True},
+    },
     "workspace": {
         "applyEdit": True,
         "configuration": True,
@@ -42,6 +45,8 @@ class Editor:
         """Codes of errors that are the answer to nothing in particular."""
         self.applied: list[dict[str, Any]] = []
         self.settings: Any = None
+        self.capabilities: dict[str, Any] = {}
+        """The server's."""
         self.errors = ""
         """What the server wrote to stderr."""
         self.apply: Callable[[dict[str, Any]], bool] = lambda edit: True
@@ -64,6 +69,7 @@ class Editor:
                 "initializationOptions": options,
             },
         )
+        self.capabilities = answer["capabilities"]
         self.notify("initialized", {})
         return answer
 

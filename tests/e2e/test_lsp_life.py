@@ -243,6 +243,36 @@ async def test_settings_from_everywhere(home: Home, tmp_path: Path) -> None:
 
 
 @played
+async def test_completion_is_only_advertised_when_it_is_on(home: Home) -> None:
+    position = {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 0}}
+
+    def registered(one: Editor) -> list[str]:
+        asked = [params for name, params in one.notifications if name == "client/registerCapability"]
+        return [item["method"] for params in asked for item in params["registrations"]]
+
+    async def switched_on(one: Editor) -> None:
+        one.notify("workspace/didChangeConfiguration", {"settings": {"dgemma": {"completion": True}}})
+
+    async with editor(home.environment, {}, completion=True, **NO_ENGINE) as one:
+        assert "completionProvider" in one.capabilities
+        await switched_on(one)
+        await one.barrier()
+        assert registered(one) == []
+    dynamic = {"textDocument": {"completion": {"dynamicRegistration": True}}}
+    async with editor(home.environment, dynamic, **NO_ENGINE) as one:
+        assert "completionProvider" not in one.capabilities
+        assert await code_of(one, "textDocument/completion", position) == -32601
+        for _ in range(2):
+            await switched_on(one)
+        await one.notification("client/registerCapability")
+        await one.request("textDocument/completion", position)
+        assert registered(one) == ["textDocument/completion"]
+    async with editor(home.environment, {}, **NO_ENGINE) as one:
+        await switched_on(one)
+        await one.notification("window/showMessage", lambda params: "initializationOptions" in params["message"])
+
+
+@played
 async def test_the_code_action(home: Home) -> None:
     async with editor(home.environment, **NO_ENGINE) as one:
         one.open(URI, "python", "x = \n", version=7)

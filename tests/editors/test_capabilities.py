@@ -29,6 +29,7 @@ CLIENTS = {
         inline_completion=True,
         configuration=True,
         watches_configuration=True,
+        registers_completion=True,
         progress=True,
         document_changes=True,
         drafts=False,
@@ -39,6 +40,7 @@ CLIENTS = {
         inline_completion=True,
         configuration=True,
         watches_configuration=False,
+        registers_completion=False,
         progress=True,
         document_changes=False,
         drafts=False,
@@ -49,6 +51,7 @@ CLIENTS = {
         inline_completion=False,
         configuration=True,
         watches_configuration=False,
+        registers_completion=False,
         progress=True,
         document_changes=True,
         drafts=False,
@@ -60,6 +63,7 @@ CLIENTS = {
         inline_completion=False,
         configuration=True,
         watches_configuration=False,
+        registers_completion=False,
         progress=True,
         document_changes=True,
         drafts=False,
@@ -97,6 +101,7 @@ def test_the_answer_to_initialize(name: str, home: Home) -> None:
     assert capabilities["textDocumentSync"]["openClose"] is True
     assert capabilities["textDocumentSync"]["change"] == types.TextDocumentSyncKind.Incremental.value
     assert capabilities["inlineCompletionProvider"] == {}
+    assert "completionProvider" not in capabilities
     assert capabilities["codeActionProvider"] == {"codeActionKinds": ["refactor.rewrite.dgemma.fill"]}
     assert "dgemma.fill" in capabilities["executeCommandProvider"]["commands"]
 

@@ -13,7 +13,7 @@ from dgemma_lsp.server.capabilities import Client, read_client
 from dgemma_lsp.text.document import Encoding
 from tests.e2e.editor import FULL
 
-NOTHING = Client("", Encoding.UTF_16, False, False, False, False, False, False)
+NOTHING = Client("", Encoding.UTF_16, *[False] * 7)
 
 
 def client_of(options: Any = None, encoding: Any = None, **capabilities: Any) -> Client:
@@ -29,6 +29,8 @@ def client_of(options: Any = None, encoding: Any = None, **capabilities: Any) ->
         ({"workspace": {"configuration": True}}, {"configuration": True}),
         ({"workspace": {"didChangeConfiguration": {"dynamicRegistration": False}}}, {}),
         ({"workspace": {"didChangeConfiguration": {"dynamicRegistration": True}}}, {"watches_configuration": True}),
+        ({"textDocument": {"completion": {}}}, {}),
+        ({"textDocument": {"completion": {"dynamicRegistration": True}}}, {"registers_completion": True}),
         ({"workspace": {"workspaceEdit": {"resourceOperations": ["create"]}}}, {}),
         ({"workspace": {"workspaceEdit": {"documentChanges": True}}}, {"document_changes": True}),
         ({"window": {"workDoneProgress": True}}, {"progress": True}),
@@ -40,7 +42,7 @@ def test_each_capability(capabilities: dict[str, Any], what: dict[str, bool]) ->
 
 def test_a_client_that_can_do_everything() -> None:
     client = client_of({"drafts": True}, types.PositionEncodingKind.Utf8, **FULL)
-    assert client == Client("", Encoding.UTF_8, True, True, True, True, True, True)
+    assert client == Client("", Encoding.UTF_8, *[True] * 7)
 
 
 @pytest.mark.parametrize("options", [None, [], "drafts", {"drafts": "yes"}, {"drafts": 1}, {}])

@@ -167,6 +167,17 @@ def test_a_reason_is_one_line_for_people(place, text, reason):
     assert typed("python", place, text).reason == reason
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("text", "judgement"),
+    [("y = 2\n    z = 3", "clean"), ("if a:\n        y = 2", "clean"), ("if a:\n  y\n    z", "broken")],
+)
+def test_every_line_end_is_one(newline, text, judgement):
+    place = f"def f(a):\n    x = 1\n    {CURSOR}\n    return x\n"
+    verdict = typed("python", place.replace("\n", newline), text.replace("\n", newline))
+    assert verdict.judgement.value == judgement
+
+
 def test_an_edit_may_replace_text():
     document = "def f(a):\n    return [a]\n"
     start = document.index("[a]")

@@ -8,6 +8,26 @@ from ..app import Server
 from ..documents import range_of
 from .asking import ask_of, offers_for, refused
 
+OPTIONS = types.CompletionOptions()
+
+
+def advertise(server: Server) -> None:
+    """In the answer to `initialize`: many editors ask every server that says it completes, with every letter."""
+    server.feature(types.TEXT_DOCUMENT_COMPLETION, OPTIONS)(completion)
+
+
+def is_advertised(server: Server) -> bool:
+    return types.TEXT_DOCUMENT_COMPLETION in server.protocol.fm.features
+
+
+def registration(server: Server) -> types.Registration:
+    """For a client that is told later; requests are answered from now on."""
+    advertise(server)
+    method = types.TEXT_DOCUMENT_COMPLETION
+    # Without a selector it is for every document that the client has with this server.
+    options = types.CompletionRegistrationOptions(document_selector=None)
+    return types.Registration("dgemma-completion", method, options)
+
 
 async def completion(server: Server, params: types.CompletionParams) -> types.CompletionList | None:
     """Fills as completion items; always incomplete, since the next keystroke asks something else."""

@@ -11,10 +11,16 @@ from lsprotocol import types
 from dgemma_lsp.config import SECTION
 
 from ..app import Server
+from . import completion
 
 log = logging.getLogger(__name__)
 
 ANSWER_S = 10.0
+
+LATE = (
+    f"{SECTION}.completion comes too late for this editor; put it into initializationOptions or into "
+    "the user's settings file, and restart the server"
+)
 
 
 async def initialized(server: Server, _: types.InitializedParams) -> None:
@@ -24,18 +30,31 @@ async def initialized(server: Server, _: types.InitializedParams) -> None:
         method = types.WORKSPACE_DID_CHANGE_CONFIGURATION
         options = types.DidChangeConfigurationRegistrationOptions(section=SECTION)
         registration = types.Registration("dgemma-configuration", method, options)
-        server.chore(_answered(server.client_register_capability_async(types.RegistrationParams([registration]))))
+        _register(server, registration)
     if client.configuration:
-        server.renew_settings(await _asked(server))
+        _renew(server, await _asked(server))
     server.engine.want()
 
 
 async def did_change_configuration(server: Server, params: types.DidChangeConfigurationParams) -> None:
     if server.client.configuration:
-        server.renew_settings(await _asked(server))
+        _renew(server, await _asked(server))
     else:
         pushed = params.settings
-        server.renew_settings(pushed.get(SECTION) if isinstance(pushed, dict) else None)
+        _renew(server, pushed.get(SECTION) if isinstance(pushed, dict) else None)
+
+
+def _renew(server: Server, editor: Any) -> None:
+    server.renew_settings(editor)
+    if server.settings.completion and not completion.is_advertised(server):
+        if server.client.registers_completion:
+            _register(server, completion.registration(server))
+        else:
+            server.say(types.MessageType.Warning, LATE)
+
+
+def _register(server: Server, registration: types.Registration) -> None:
+    server.chore(_answered(server.client_register_capability_async(types.RegistrationParams([registration]))))
 
 
 async def _asked(server: Server) -> Any:
