@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import json
+import signal
+from argparse import Namespace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from attrs import evolve
 
 from dgemma_engine.engine import Engine
 from dgemma_engine.model import DiffusionGemma, load_model
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.tokenizer import Tokenizer
+from dgemma_engine.train import corrupt, training
 from dgemma_engine.train.batches import BatchStream
 from dgemma_engine.train.checkpoint import export
 from dgemma_engine.train.examples import ExampleMaker
 from dgemma_engine.train.forward import decode, encode
+from dgemma_engine.train.grow import grow
 from dgemma_engine.train.muon import Muon, orthogonalise, split_parameters
 from dgemma_engine.train.recipe import Recipe
 from dgemma_engine.train.spans import PATTERNS, SHAPES, SMALL, SpanFinder
 from dgemma_engine.train.step import losses
+from dgemma_engine.train.training import initialise
 from dgemma_engine.train.vocabulary import EOS, FILLER, PAD, SPECIAL, save_tokenizer, train_tokenizer
 from dgemma_engine.wire import Hole, MaskedText
 
 from ..conftest import SAMPLE
 from .random_weights import randomise
 
-TEXTS = {"python": [SAMPLE * 2, SAMPLE.replace("\n", "\r\n")], "json": ['{"a": [1, 2, {"b": "c"}], "d": "e"}\n' * 8]}
+TEXTS = {
+    "python": {"one": [SAMPLE * 2], "two": [SAMPLE.replace("\n", "\r\n")]},
+    "json": {"one": ['{"a": [1, 2, {"b": "c"}], "d": "e"}\n' * 8]},
+}
 RECIPE = evolve(
     Recipe(),
     vocab=400,
@@ -92,8 +102,9 @@ def test_every_weighted_shape_can_be_drawn() -> None:
             assert drawn is None or (10 <= drawn[1][0] < 200 and drawn[1][0] < drawn[1][1] <= len(SAMPLE))
 
 
-def test_examples_spell_the_file(tokenizer: Tokenizer) -> None:
+def test_examples_spell_the_file(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prefix and canvas together read on from the prefix as the file does, fillers aside."""
+    monkeypatch.setattr(corrupt, "SHARE", dict.fromkeys(corrupt.SHARE, 0.0))
     maker, rng = ExampleMaker(tokenizer, RECIPE.length, RECIPE.canvases, RECIPE.width), Random(0)
     for _ in range(40):
         example = maker.make(rng, SAMPLE, "python")
@@ -107,6 +118,42 @@ def test_examples_spell_the_file(tokenizer: Tokenizer) -> None:
             assert EOS not in canvas.ids or (canvas.ids[-1] == EOS and SAMPLE.endswith(text))
             first = [n for n, id_ in enumerate(canvas.ids) if id_ == FILLER and canvas.ids[n - 1] != FILLER]
             assert all(canvas.weights[n] == 1.0 for n in first if n)
+
+
+@pytest.mark.parametrize("kind", ["json", "markdown", "python"])
+def test_breaks_are_where_they_are_said_to_be(kind: str) -> None:
+    rng, count = Random(0), 0
+    for _ in range(50):
+        broken, breaks = corrupt.corrupt(rng, SAMPLE, kind, 3, start=20, stop=200)
+        whole, done = "", 0
+        for one in breaks:
+            assert broken[slice(*one.span)] == one.wrong
+            assert one.wrong != one.right
+            whole += broken[done : one.at] + one.right
+            done = one.span[1]
+        assert whole + broken[done:] == SAMPLE
+        assert broken[:20] == SAMPLE[:20]
+        count += len(breaks)
+    assert count > 50
+
+
+def test_broken_text_is_read_but_never_asked_for(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder sees the broken file; what it should say, and what fills a hole, is the true text."""
+    monkeypatch.setattr(corrupt, "SHARE", dict.fromkeys(corrupt.SHARE, 1.0))
+    maker, rng, asked = ExampleMaker(tokenizer, 400, RECIPE.canvases, RECIPE.width), Random(1), set()
+    text = '{"a": [1, 2], "b": {"c": "d"}}\n'
+    for _ in range(60):
+        example = maker.make(rng, text, "json")
+        assert len(example.ids) == len(example.targets)
+        differs = [
+            n for n, pair in enumerate(zip(example.targets, example.ids[1:], strict=False)) if pair[0] != pair[1]
+        ]
+        assert len(differs) <= 3
+        asked |= {tokenizer.spell(example.targets[n]) for n in differs}
+        for canvas in example.canvases:
+            filled = [id_ for id_, weight in zip(canvas.ids, canvas.weights, strict=True) if weight and id_ != FILLER]
+            assert tokenizer.decode(filled[:1]).strip() in text
+    assert {"]", "}", ","} <= asked
 
 
 def test_batches_depend_on_their_number_alone(tokenizer: Tokenizer) -> None:
@@ -150,6 +197,51 @@ def test_the_training_forward_is_the_inference_forward(
             own = None if signal is None else signal.unflatten(0, batch.prefix.shape)[None, b, c, :width]
             alone = model.decode(batch.canvas[None, b, c, :width], cache, own)
             torch.testing.assert_close(out[b, c, :width], alone[0], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_wider_network_begins_as_the_narrower_one(model: DiffusionGemma, tokenizer: Tokenizer) -> None:
+    batch = stream(tokenizer).make(2)
+    wider = DiffusionGemma(parse_config(evolve(RECIPE, hidden=48, heads=3, intermediate=80).config()))
+    initialise(wider)
+    grow(wider, model.state_dict())
+    before, after = encode(model, batch.ids)[0], encode(wider, batch.ids)[0]
+    torch.testing.assert_close(wider.logits(after), model.logits(before), atol=1e-4, rtol=0)
+
+
+def test_a_stopped_run_goes_on_exactly(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a run, stopped and taken up again, ends with the weights of a whole one; a cooled branch leaves it alone."""
+    monkeypatch.setattr(training, "heldout_quality", lambda *_: {"task": 0.0})
+    monkeypatch.setattr(Recipe, "mix", {"python": 1.0})
+    rows = [{"kind": "python", "source": "pypi:a", "text": text} for text in TEXTS["python"]["one"]]
+    for side in ("train", "heldout"):
+        (tmp_path / f"{side}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+
+    def train(out: str, tokens: float, cool: Path | None = None) -> dict[str, Any]:
+        (tmp_path / out / "checkpoint").mkdir(parents=True, exist_ok=True)
+        arguments = Namespace(
+            corpus=tmp_path, out=tmp_path / out, tokens=tokens, grow=None, cool=cool, pause=None, eager=True,
+            vocabulary=folder / "tokenizer.json",
+        )  # fmt: skip
+        training.Training(RECIPE, arguments).run()
+        return torch.load(tmp_path / out / "state.pt", weights_only=True)
+
+    try:
+        whole, half = train("whole", 1e-3), train("parts", 4e-4)
+        assert 0 < half["step"] < whole["step"]
+        saved = (tmp_path / "parts" / "state.pt").read_bytes()
+        cooled = train("cooled", 4e-4, tmp_path / "parts" / "state.pt")
+        assert cooled["step"] > half["step"]
+        assert (tmp_path / "parts" / "state.pt").read_bytes() == saved
+        both = train("parts", 1e-3)
+    finally:
+        dist.destroy_process_group()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert both["step"] == whole["step"]
+    for name, value in whole["model"].items():
+        assert torch.equal(both["model"][name], value), name
 
 
 def test_a_few_steps_lower_the_loss(model: DiffusionGemma, tokenizer: Tokenizer) -> None:

@@ -78,6 +78,7 @@ def test_split_is_stable_by_family():
     assert corpus.family("pypi:aws_sam") == corpus.family("npm:aws-sdk")
     sides = [corpus.split_of(f"npm:n{i}") for i in range(3000)]
     assert sides == [corpus.split_of(f"pypi:n{i}-x") for i in range(3000)]
+    assert corpus.split_of("npm:@s/b", ["s"]) == "heldout"
     assert 0.04 < sides.count("heldout") / 3000 < 0.08
 
 
@@ -107,7 +108,7 @@ def test_archives_to_jsonl(tmp_path):
             archive.addfile(info, io.BytesIO(text.encode()))
     report = corpus.Report()
     read = [packages.read_wheel(wheel), packages.read_npm(ball)]
-    corpus.write(read, {"exclude": [], "caps": CAPS}, tmp_path / "out", report)
+    corpus.write(read, {"exclude": [], "heldout": [], "caps": CAPS}, tmp_path / "out", report)
     side = corpus.split_of("pypi:my-a")
     (row,) = [json.loads(line) for line in (tmp_path / "out" / f"{side}.jsonl").read_text().splitlines()]
     assert (row["source"], row["kind"], row["text"]) == ("pypi:my-a", "python", PY)

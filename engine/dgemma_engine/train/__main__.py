@@ -1,15 +1,21 @@
 """Make nano: `python -m dgemma_engine.train --corpus build/corpus --out build/nano`.
 
-Resumable: run the same command again after a kill. The state, the curve and an exported checkpoint are rewritten
-every few minutes. One single-threaded worker a core, gradients averaged once a step: the matrices are too small to
-share between threads, and a busy neighbour then slows a step down instead of stalling every operation in it.
+The learning rate stays constant for as long as the run goes on. Run the same command again after a stop (SIGTERM saves
+first) and it goes on exactly where it was; the state, the curve and an exported checkpoint are rewritten every few
+minutes. `--cool STATE --tokens N` branches off: from a saved state the rate falls to zero over N million tokens, which
+makes a checkpoint to release, and the state itself stays as it is.
+
+One single-threaded worker a core, gradients averaged once a step: the matrices are too small to share between threads,
+and a busy neighbour then slows a step down instead of stalling every operation in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import tempfile
+from multiprocessing import active_children
 from pathlib import Path
 
 from torch.multiprocessing.spawn import spawn
@@ -18,16 +24,31 @@ from .training import work
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m dgemma_engine.train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m dgemma_engine.train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"), help="folder with train.jsonl")
     parser.add_argument("--out", type=Path, default=Path("build/nano"), help="state, curve and checkpoint go here")
-    parser.add_argument("--minutes", type=float, default=90, help="length of the run, its cool-down included")
+    parser.add_argument(
+        "--tokens", type=float, default=120, help="millions of text tokens to see, in all or while cooling"
+    )
+    parser.add_argument("--grow", type=Path, help="state of a narrower network to begin from; needs its --vocabulary")
+    parser.add_argument("--vocabulary", type=Path, help="tokenizer.json to take instead of training one")
+    parser.add_argument("--cool", type=Path, help="state to branch off from with a falling rate")
+    parser.add_argument("--pause", type=Path, help="while this file exists the run sleeps")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
     parser.add_argument("--eager", action="store_true", help="no torch.compile: slower, starts at once")
     arguments = parser.parse_args()
     (arguments.out / "checkpoint").mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.out.parent.resolve() / "compiled"))
     with tempfile.TemporaryDirectory() as meeting:
-        spawn(work, (arguments, Path(meeting) / "store"), nprocs=arguments.workers)
+        workers = spawn(work, (arguments, Path(meeting) / "store"), nprocs=arguments.workers, join=False)
+        assert workers is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: [child.terminate() for child in active_children()])
+        while not workers.join():
+            pass
 
 
 if __name__ == "__main__":

@@ -12,18 +12,21 @@ from torch import Tensor
 
 from ..tokenizer import Tokenizer
 from .examples import Example, ExampleMaker
-from .vocabulary import PAD
+from .recipe import Recipe
+from .vocabulary import PAD, Texts
 
 
 @frozen
 class Batch:
     """B documents of L tokens with C canvases of W rows each, and the F rows of them that carry a loss.
 
-    `ids` `[B, L]`, `canvas` and `real` `[B, C, W]`, `free` `[B, C, W]`, `prefix` `[B, C]`, `rows` `[F]` into the
-    flattened canvases, `targets` `[F]`, `weights` `[F]`. F is fixed so that the compiled step keeps its shapes.
+    `ids` and `following`, what the encoder should say next, `[B, L]`, `canvas`, `real` and `free` `[B, C, W]`,
+    `prefix` `[B, C]`, `rows` `[F]` into the flattened canvases, `targets` `[F]`, `weights` `[F]`. F is fixed so that
+    the compiled step keeps its shapes.
     """
 
     ids: Tensor
+    following: Tensor
     canvas: Tensor
     real: Tensor
     free: Tensor
@@ -43,12 +46,14 @@ def collate(
     """Pad, and put noise on the free rows: everything in four canvases of ten, else a random share of the rows."""
     shape = (len(examples), canvases, width)
     ids = torch.full((len(examples), length), PAD)
+    following = ids.clone()
     truth = torch.full(shape, PAD)
     weights = torch.zeros(shape)
     real = torch.zeros(shape, dtype=torch.bool)
     prefix = torch.ones(shape[:2], dtype=torch.long)
     for b, example in enumerate(examples):
         ids[b, : len(example.ids)] = torch.tensor(example.ids)
+        following[b, : len(example.targets)] = torch.tensor(example.targets)
         for c, one in enumerate(example.canvases):
             truth[b, c, : len(one.ids)] = torch.tensor(one.ids)
             weights[b, c, : len(one.ids)] = torch.tensor(one.weights)
@@ -61,11 +66,13 @@ def collate(
     noisy = free & (torch.rand(shape, generator=generator) < level[..., None])
     canvas = torch.where(noisy, torch.randint(vocab, shape, generator=generator), truth)
     rows = free.flatten().nonzero().flatten()
-    rows = rows[torch.randperm(len(rows), generator=generator)[:loss_rows]]
+    rows = rows[torch.randperm(len(rows), generator=generator)]
+    # Rows that are nearly free to guess make room for the others.
+    rows = rows[(weights.flatten()[rows] < 1).argsort(stable=True)][:loss_rows]
     rows = torch.cat([rows, rows.new_zeros(loss_rows - len(rows))])
     row_weights = weights.flatten()[rows]
     row_weights[int(free.sum()) :] = 0
-    return Batch(ids, canvas, real, free, prefix, rows, truth.flatten()[rows], row_weights)
+    return Batch(ids, following, canvas, real, free, prefix, rows, truth.flatten()[rows], row_weights)
 
 
 class BatchStream:
@@ -73,7 +80,7 @@ class BatchStream:
 
     def __init__(
         self,
-        texts: dict[str, list[str]],
+        texts: Texts,
         mix: dict[str, float],
         tokenizer: Tokenizer,
         *,
@@ -84,9 +91,29 @@ class BatchStream:
         vocab: int,
         seed: int,
     ) -> None:
-        self.texts, self.mix = texts, mix
+        self.mix = mix
+        self.sources = {kind: list(by_source.values()) for kind, by_source in texts.items()}
+        # Large packages count more, but not in proportion: the style of a few must not become nano's.
+        self.shares = {
+            kind: [sum(map(len, files)) ** 0.5 for files in by_source] for kind, by_source in self.sources.items()
+        }
         self.maker = ExampleMaker(tokenizer, length, canvases, width)
         self.batch, self.vocab, self.seed = batch, vocab, seed
+
+    @classmethod
+    def of(cls, recipe: Recipe, texts: Texts, tokenizer: Tokenizer, workers: int) -> BatchStream:
+        """The batches of one of `workers`."""
+        return cls(
+            texts,
+            {kind: weight for kind, weight in recipe.mix.items() if kind in texts},
+            tokenizer,
+            batch=recipe.batch // workers,
+            length=recipe.length,
+            canvases=recipe.canvases,
+            width=recipe.width,
+            vocab=recipe.vocab,
+            seed=recipe.seed,
+        )
 
     def make(self, number: int) -> Batch:
         rng = Random(f"{self.seed}/{number}")
@@ -97,18 +124,17 @@ class BatchStream:
         return collate(examples, rng, maker.length, maker.canvases, maker.width, self.vocab, loss_rows)
 
     def _draw(self, rng: Random, kind: str) -> str:
-        """Long files count more, but not in proportion: a package of a few huge files must not take over."""
-        texts = self.texts[kind]
-        pair = rng.choice(texts), rng.choice(texts)
-        return max(pair, key=len)
+        """A package, then the longer of two of its files."""
+        (files,) = rng.choices(self.sources[kind], self.shares[kind])
+        return max(rng.choice(files), rng.choice(files), key=len)
 
 
-def load_texts(path: Path, kinds: set[str]) -> dict[str, list[str]]:
-    """The texts of a corpus file by kind; kinds without any text are absent."""
-    texts: dict[str, list[str]] = {}
+def load_texts(path: Path, kinds: set[str]) -> Texts:
+    """The texts of a corpus file; kinds without any text are absent."""
+    texts: Texts = {}
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
             if record["kind"] in kinds:
-                texts.setdefault(record["kind"], []).append(record["text"])
+                texts.setdefault(record["kind"], {}).setdefault(record["source"], []).append(record["text"])
     return texts

@@ -1,7 +1,8 @@
 """Publish a run as the packaged nano: `python -m dgemma_engine.train.card`.
 
-Copies the exported checkpoint and the curve into the package and writes MODEL_CARD.md from what the run, the corpus
-and the evaluation left behind: nothing in the card is typed by hand.
+Copies the exported checkpoint and the curve into the package and writes MODEL_CARD.md from what the run, the corpus,
+the evaluation and the studies left behind: nothing in the card is typed by hand. `--former` is the evaluation of the
+checkpoint that is replaced, on the same held-out files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from ..checkpoints import find_checkpoint
 from ..model import load_model
 from .recipe import Recipe
+from .tables import history_table, quality_table, study_tables
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
 
@@ -27,18 +29,37 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=Path("build/nano"), help="what the training wrote")
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"), help="for SOURCES.md")
     parser.add_argument("--rows", type=Path, default=Path("build/nano/evaluation.json"), help="evaluate --out")
+    parser.add_argument("--former", type=Path, help="evaluate --out of the checkpoint that is replaced")
+    parser.add_argument("--study", type=Path, help="study --out")
     parser.add_argument("--passes", type=int, default=8, help="as the evaluation ran")
     arguments = parser.parse_args()
     target = find_checkpoint("nano")
     target.mkdir(exist_ok=True)
     for name in FILES:
-        shutil.copyfile(arguments.run / "checkpoint" / name, target / name)
-    shutil.copyfile(arguments.run / "curve.png", target / "curve.png")
-    history = json.loads((arguments.run / "history.json").read_text(encoding="utf-8"))
-    rows = json.loads(arguments.rows.read_text(encoding="utf-8"))
-    sources = (arguments.corpus / "SOURCES.md").read_text(encoding="utf-8")
-    card = write_card(Recipe(), target, history, rows, sources, arguments.passes)
+        replace(arguments.run / "checkpoint" / name, target / name)
+    replace(arguments.run / "curve.png", target / "curve.png")
+    card = write_card(
+        Recipe(),
+        target,
+        read(arguments.run / "history.json"),
+        read(arguments.rows),
+        read(arguments.former) if arguments.former else [],
+        read(arguments.study) if arguments.study else {},
+        (arguments.corpus / "SOURCES.md").read_text(encoding="utf-8"),
+        arguments.passes,
+    )
     (target / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def replace(source: Path, target: Path) -> None:
+    """Copy beside and rename: a process that has the old file mapped keeps it whole."""
+    partial = target.with_suffix(".part")
+    shutil.copyfile(source, partial)
+    partial.replace(target)
 
 
 def write_card(
@@ -46,14 +67,15 @@ def write_card(
     folder: Path,
     history: dict[str, Any],
     rows: list[dict[str, Any]],
+    former: list[dict[str, Any]],
+    study: dict[str, list[dict[str, Any]]],
     sources: str,
     passes: int,
 ) -> str:
     """The model card of the checkpoint in `folder`."""
     model = load_model(folder)
-    points = history["points"]
-    quarters = [points[max(0, round(len(points) * share / 4) - 1)] for share in (1, 2, 3, 4)]
     template = (Path(__file__).parent / "card_template.md").read_text(encoding="utf-8")
+    cooled = history["tokens"] - history["cooled_from"] if history["cooled_from"] else 0
     return template.format(
         millions=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
@@ -72,35 +94,23 @@ def write_card(
         context=recipe.length,
         filler=model.config.traits.filler_id,
         machine=f"2 cores of a CPU ({platform.machine()}), torch {torch.__version__}",
-        steps=points[-1]["step"],
-        tokens=points[-1]["tokens"] / 1e6,
+        steps=history["step"],
+        tokens=history["tokens"] / 1e6,
+        cooled=cooled / 1e6,
+        before=history["before"] / 1e6,
         canvases=recipe.canvases,
         minutes=history["seconds"] / 60,
+        speed=history["tokens"] / history["seconds"],
         causal=recipe.causal_weight,
         shapes="closers, quotes, marks, runs of closers, words, the rest of a line, argument lists, values, link "
         "targets, lines, blocks, everything after, random pieces",
-        quarters="\n".join(
-            f"| {point['tokens'] / 1e6:.1f} | {point['canvas']:.2f} | {point['causal']:.2f} |" for point in quarters
-        ),
+        history=history_table(history),
         count=rows[0]["n"],
         passes=passes,
-        quality="\n".join(quality_rows(rows)),
+        quality=quality_table(rows, former),
+        study=study_tables(study),
         sources=sources.split("\n", 1)[1].strip(),
     )
-
-
-def quality_rows(rows: list[dict[str, Any]]) -> list[str]:
-    """One line a task out of one record a task and column."""
-    tasks: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in rows:
-        tasks.setdefault(row["task"], {})[row["column"]] = row
-    lines = []
-    for task, columns in tasks.items():
-        exact = [f"{columns[name]['exact']:.1f}" for name in ("true length", "50 % slack", "own rule")]
-        own = columns["own rule"]
-        more = [f"{own['first_line']:.1f}", f"{own['empty']:.1f}", f"{own['passes']:.0f}"]
-        lines.append("| " + " | ".join([task, *exact, *more]) + " |")
-    return lines
 
 
 if __name__ == "__main__":

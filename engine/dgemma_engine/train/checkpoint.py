@@ -27,7 +27,10 @@ def export(model: DiffusionGemma, recipe: Recipe, folder: Path) -> None:
     tensors = {
         stored_name(name): value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()
     }
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    partial = folder / "model.safetensors.part"
+    save_file(tensors, partial, metadata={"format": "pt"})
+    # Never in place: a process that has the file mapped would see its weights change.
+    partial.replace(folder / "model.safetensors")
     write_json(folder / "config.json", recipe.config())
     write_json(folder / "generation_config.json", GENERATION)
 

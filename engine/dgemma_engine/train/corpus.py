@@ -13,7 +13,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +47,10 @@ def family(source: str) -> str:
     return name.split("/")[0].lstrip("@").split("-")[0]
 
 
-def split_of(source: str) -> str:
-    """``heldout`` or ``train``, the same in every run and for the whole family."""
+def split_of(source: str, heldout: Collection[str] = ()) -> str:
+    """``heldout`` or ``train``, the same in every run and for the whole family; ``heldout`` names more families."""
+    if family(source) in heldout:
+        return "heldout"
     digest = hashlib.sha256(f"{SPLIT_SALT}:{family(source)}".encode()).digest()
     return "heldout" if int.from_bytes(digest[:8], "big") / 2**64 < HELDOUT_SHARE else "train"
 
@@ -78,7 +80,7 @@ def write(packages: Iterable[Package], config: dict, out: Path, report: Report) 
         if not is_permissive(package.license):
             report.skipped.append((package.source, f"licence: {package.license[:80] or 'none stated'}"))
             continue
-        side, files, chars = split_of(package.source), Counter(), Counter()
+        side, files, chars = split_of(package.source, config["heldout"]), Counter(), Counter()
         for path, kind, text in select(package.source, package.files, config["caps"], dedup):
             row = {"source": package.source, "version": package.version, "license": package.license}
             row |= {"path": path, "kind": kind, "text": text}

@@ -14,8 +14,8 @@ from pathlib import PurePosixPath
 
 KINDS = {
     ".py": "python", ".json": "json", ".jsonc": "json", ".md": "markdown", ".markdown": "markdown",
-    ".js": "javascript", ".mjs": "javascript", ".ts": "typescript", ".toml": "toml", ".yaml": "yaml",
-    ".yml": "yaml", ".sh": "shell",
+    ".js": "javascript", ".mjs": "javascript", ".cjs": "javascript", ".jsx": "javascript", ".ts": "typescript",
+    ".tsx": "typescript", ".toml": "toml", ".yaml": "yaml", ".yml": "yaml", ".sh": "shell", ".bash": "shell",
 }  # fmt: skip
 MIN_BYTES, MAX_BYTES = 200, 200_000
 # Longest and mean line (characters). Prose is often not wrapped, and JSON descriptions are long.
@@ -24,7 +24,7 @@ DEFAULT_LINE_LIMITS = (400, 120)
 LOCK_FILES = {"package-lock.json", "npm-shrinkwrap.json", "composer.lock", "pnpm-lock.yaml", "yarn.lock"}
 BAD_PATH = re.compile(
     r"(^|/)(node_modules|_?vendor(ed)?|third_party|compiled|fixtures?|snapshots|site-packages|test_json)/"
-    r"|json-?_?schema-?_?test|jsontestsuite|commonmark|human_?eval|edit_?eval|\.min\.|\.map$",
+    r"|json-?_?schema-?_?test|jsontestsuite|commonmark|human_?eval|edit_?eval|\.min\.|\.map$|[.-]lock\.(json|ya?ml)$",
     re.IGNORECASE,
 )
 # Lines of evaluation problems, should a file quote them.
@@ -36,7 +36,7 @@ PERMISSIVE = {
     "apache license, version 2.0", "bsd license", "new bsd license", "apache software license", "new bsd",
     "isc license (iscl)", "python software foundation license", "the unlicense (unlicense)", "apache2",
     "bsd 3-clause", "bsd-3-clause license", "modified bsd license", "bsd 3-clause license", "psf", "psfl",
-    "apache-2.0 license", "apache license version 2.0", "the mit license", "apache 2.0 license",
+    "apache-2.0 license", "apache license", "apache license version 2.0", "the mit license", "apache 2.0 license",
 }  # fmt: skip
 
 

@@ -1,16 +1,19 @@
 """The training forward: many canvases over one encoded document, gradients through both sides.
 
 The same layers as `DiffusionGemma`, with a cache made of graph tensors. Sharing one encoder pass among all canvases
-of a document is what makes training on a CPU worthwhile.
+of a document is what makes training on a CPU worthwhile. Attention is written out: all canvases of a document meet its
+keys in one product, nothing is copied per canvas, and the compiler fuses mask and softmax. Beside the library's kernel
+that saves a fifth of a step.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..model import DiffusionGemma
-from ..model.attention import gather, rotation
+from ..model.attention import rotation
 from ..model.rows import causal_mask
 
 KeysValues = list[tuple[Tensor, Tensor]]
@@ -19,20 +22,20 @@ KeysValues = list[tuple[Tensor, Tensor]]
 def encode(model: DiffusionGemma, ids: Tensor) -> tuple[Tensor, KeysValues]:
     """Documents `[B, L]` → hidden states `[B, L, D]` and each layer's keys and values `[B, kv_heads, L, hd]`."""
     length = ids.shape[1]
-    window = model.config.sliding_window
     masks = {
-        "full_attention": causal_mask(0, length, 0, None, ids.device),
-        "sliding_attention": causal_mask(0, length, 0, window, ids.device),
+        kind: causal_mask(0, length, 0, window, ids.device)
+        for kind, window in (("full_attention", None), ("sliding_attention", model.config.sliding_window))
     }
     turns = _rotations(model, torch.arange(length, device=ids.device)[None])
     kept: KeysValues = []
-
     x = model.embed(ids)
     for layer, shape in zip(model.layers, model.config.layers, strict=True):
 
         def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor = masks[shape.kind]) -> Tensor:
-            kept.append((key.transpose(1, 2), value.transpose(1, 2)))
-            return gather(query, *kept[-1], mask)
+            keys, values = key.transpose(1, 2), value.transpose(1, 2)
+            kept.append((keys, values))
+            weights = _weigh(_folded(query, keys) @ keys.mT, mask.repeat(query.shape[2] // keys.shape[1], 1))
+            return _unfolded(weights @ values, query)
 
         x = layer(x, turns[shape.kind], attend, length)
     return model.norm(x), kept
@@ -58,30 +61,54 @@ def decode(
     x = model.self_conditioning(model.embed(canvas), signal)
     for index, (layer, shape) in enumerate(zip(model.layers, model.config.layers, strict=True)):
 
-        def attend(query: Tensor, key: Tensor, value: Tensor, index: int = index, kind: str = shape.kind) -> Tensor:
-            keys, values = (
-                torch.cat([_for_each_canvas(past, canvases), new.transpose(1, 2)], dim=2)
-                for past, new in zip(kept[index], (key, value), strict=True)
-            )
-            return gather(query, keys, values, masks[kind])
+        def attend(
+            query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor] = kept[index], kind: str = shape.kind
+        ) -> Tensor:
+            keys, values = key.transpose(1, 2), value.transpose(1, 2)
+            out = _attend_both(_folded(query, keys), keys, values, past, masks[kind], canvases)
+            return _unfolded(out, query)
 
         x = layer(x, turns[shape.kind], attend, 0)
     return model.norm(x)
 
 
-def _for_each_canvas(part: Tensor, canvases: int) -> Tensor:
-    # expand, whose gradient is a sum: repeat_interleave's is a serial scatter, half of a step on a CPU.
-    return part[:, None].expand(-1, canvases, -1, -1, -1).flatten(0, 1)
+def _attend_both(
+    query: Tensor, key: Tensor, value: Tensor, past: tuple[Tensor, Tensor], mask: Tensor, canvases: int
+) -> Tensor:
+    """Canvas rows over the document's keys and values `[B, kv_heads, L, hd]` and over their own canvas."""
+    keys, values = past
+    heads, rows, size = query.shape[1:]
+    by_document = query.unflatten(0, (-1, canvases)).transpose(1, 2).flatten(2, 3)
+    before = (by_document @ keys.mT).unflatten(2, (canvases, rows)).transpose(1, 2).flatten(0, 1)
+    weights = _weigh(torch.cat([before, query @ key.mT], dim=-1), mask)
+    before, own = weights.split([keys.shape[2], key.shape[2]], dim=-1)
+    before = before.unflatten(0, (-1, canvases)).transpose(1, 2).flatten(2, 3)
+    seen = (before @ values).view(-1, heads, canvases, rows, size).transpose(1, 2).flatten(0, 1)
+    return seen + own @ value
+
+
+def _weigh(scores: Tensor, mask: Tensor) -> Tensor:
+    weights = F.softmax(scores.float().masked_fill(~mask, -torch.inf), dim=-1)
+    return weights.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else weights.dtype)
+
+
+def _folded(query: Tensor, keys: Tensor) -> Tensor:
+    """`[N, T, heads, hd]` → `[N, kv_heads, groups·T, hd]`: the heads of a group share their keys."""
+    return query.transpose(1, 2).reshape(len(query), keys.shape[1], -1, query.shape[-1])
+
+
+def _unfolded(out: Tensor, query: Tensor) -> Tensor:
+    batch, rows, heads, size = query.shape
+    return out.reshape(batch, heads, rows, size).transpose(1, 2)
 
 
 def _canvas_masks(real: Tensor, prefix: Tensor, length: int, window: int) -> dict[str, Tensor]:
-    """`[B·C, W, L + W]`, True where a canvas row may look; sliding layers keep the last `window - 1` of the prefix."""
+    """`[B·C, 1, 1, L + W]`, True where a canvas may look; sliding layers keep the last `window - 1` of the prefix."""
     keys = torch.arange(length, device=prefix.device)
     before = keys < prefix[:, None]
     near = before & (keys >= prefix[:, None] - window + 1)
-    width = real.shape[1]
     return {
-        kind: torch.cat([seen, real], dim=1)[:, None].expand(-1, width, -1)
+        kind: torch.cat([seen, real], dim=1)[:, None, None]
         for kind, seen in (("full_attention", before), ("sliding_attention", near))
     }
 

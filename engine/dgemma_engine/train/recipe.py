@@ -11,13 +11,13 @@ from .vocabulary import BOI, BOS, EOI, EOS, FILLER, IMAGE, PAD
 
 @frozen
 class Recipe:
-    """Sizes in tokens or rows, learning rates per step, `decay` as the share of the run that cools down."""
+    """Sizes in tokens or rows, learning rates per step, warm-up in steps."""
 
     vocab: int = 4096
-    hidden: int = 192
-    intermediate: int = 384
+    hidden: int = 256
+    intermediate: int = 512
     layers: tuple[str, ...] = ("sliding", "sliding", "full", "sliding", "sliding", "full")
-    heads: int = 3
+    heads: int = 4
     head_dim: int = 64
     kv_heads: int = 1
     experts: int = 4
@@ -27,25 +27,24 @@ class Recipe:
     length: int = 384
     canvases: int = 8
     width: int = 64
-    batch: int = 8
+    batch: int = 12
     matrix_rate: float = 0.02
     vector_rate: float = 0.004
     warmup: int = 100
-    decay: float = 0.4
     causal_weight: float = 0.5
-    seed: int = 1
+    seed: int = 2
 
     @property
     def mix(self) -> dict[str, float]:
         return {
-            "python": 40,
-            "json": 30,
+            "python": 37,
+            "json": 28,
             "markdown": 18,
-            "javascript": 5,
-            "typescript": 5,
-            "yaml": 1,
-            "toml": 0.5,
-            "shell": 0.5,
+            "javascript": 7,
+            "typescript": 7,
+            "yaml": 2.5,
+            "toml": 0.1,
+            "shell": 0.4,
         }
 
     def config(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def losses(model: DiffusionGemma, batch: Batch, temperature: Tensor | None) -> t
     previous pass does at inference; pinned rows always carry their own embedding.
     """
     hidden, kept = encode(model, batch.ids)
-    causal = F.cross_entropy(model.logits(hidden[:, :-1]).flatten(0, 1), batch.ids[:, 1:].flatten(), ignore_index=PAD)
+    causal = F.cross_entropy(model.logits(hidden).flatten(0, 1), batch.following.flatten(), ignore_index=PAD)
     free = batch.free.flatten(0, 1)[..., None]
     signal = model.embed(batch.canvas.flatten(0, 1)) * ~free
     if temperature is not None:

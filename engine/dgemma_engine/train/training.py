@@ -1,10 +1,13 @@
-"""One training run: data-parallel workers, schedule, saving and resuming."""
+"""One training run: data-parallel workers, schedule, saving, resuming, pausing."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import os
+import shutil
+import signal
 import time
 from pathlib import Path
 from random import Random
@@ -19,32 +22,39 @@ from ..tokenizer import Tokenizer
 from .batches import Batch, BatchStream, load_texts
 from .checkpoint import export, save_state, write_json
 from .curve import draw_curve
+from .grow import grow
 from .muon import Muon, split_parameters
+from .progress import heldout_quality
 from .recipe import Recipe
 from .step import losses
-from .vocabulary import save_tokenizer, train_tokenizer
+from .vocabulary import sample_texts, save_tokenizer, train_tokenizer
 
-TOKENIZER_CHARS = 24_000_000
 SAVE_SECONDS = 240
+LOG_STEPS = 50
+EVALUATION_TOKENS = 5_000_000
+EVALUATION_COUNT = 60
+NEW = {"step": 0, "tokens": 0, "before": 0, "cooled_from": 0, "seconds": 0.0, "history": [], "evaluations": []}
 
 
 def work(rank: int, arguments: argparse.Namespace, store: Path) -> None:
     """One worker; rank 0 also writes the files."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.workers)
-    Training(Recipe(), arguments.corpus, arguments.out, arguments.minutes, not arguments.eager).run()
+    Training(Recipe(), arguments).run()
     dist.destroy_process_group()
 
 
 class Training:
     """One run, from a corpus to an exported checkpoint."""
 
-    def __init__(self, recipe: Recipe, corpus: Path, out: Path, minutes: float, compiled: bool) -> None:
-        self.recipe, self.out, self.minutes = recipe, out, minutes
+    def __init__(self, recipe: Recipe, arguments: argparse.Namespace) -> None:
+        self.recipe, self.arguments, self.out = recipe, arguments, arguments.out
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
-        self.export = out / "checkpoint"
+        self.export = self.out / "checkpoint"
+        self.stopping, self.parent = False, os.getppid()
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.manual_seed(recipe.seed)
-        self.texts = load_texts(corpus / "train.jsonl", set(recipe.mix))
         self.config = parse_config(recipe.config())
         self.model = DiffusionGemma(self.config)
         initialise(self.model)
@@ -53,60 +63,50 @@ class Training:
         matrices, others = split_parameters(self.model)
         self.muon = Muon(matrices, recipe.matrix_rate)
         self.adam = torch.optim.AdamW(others, recipe.vector_rate, betas=(0.9, 0.95), weight_decay=0.0)
-        self.losses = torch.compile(losses) if compiled else losses
-        self.step, self.tokens, self.seconds = 0, 0, 0.0
-        self.history: list[dict[str, float]] = []
-        self._resume()
+        self.losses = losses if arguments.eager else torch.compile(losses)
+        self.state: dict[str, Any] = {**NEW, "history": [], "evaluations": []}
+        self._begin()
 
     def run(self) -> None:
-        recipe = self.recipe
-        stream = BatchStream(
-            self.texts,
-            {kind: weight for kind, weight in recipe.mix.items() if kind in self.texts},
-            self._tokenizer(),
-            batch=recipe.batch // self.workers,
-            length=recipe.length,
-            canvases=recipe.canvases,
-            width=recipe.width,
-            vocab=recipe.vocab,
-            seed=recipe.seed,
-        )
-        saved = time.monotonic()
+        recipe, corpus = self.recipe, self.arguments.corpus
+        texts = load_texts(corpus / "train.jsonl", set(recipe.mix))
+        heldout = load_texts(corpus / "heldout.jsonl", set(recipe.mix))
+        tokenizer = self._tokenizer(texts)
+        stream = BatchStream.of(recipe, texts, tokenizer, self.workers)
+        state, saved = self.state, time.monotonic()
         window: list[tuple[float, float]] = []
-        while self.seconds < 60 * self.minutes:
+        while state["tokens"] < state["cooled_from"] + 1e6 * self.arguments.tokens:
             started = time.monotonic()
-            batch = stream.make(self.step * self.workers + self.rank)
+            batch = stream.make(state["step"] * self.workers + self.rank)
             window.append(self._update(batch))
-            self.step += 1
-            self.tokens += batch.text_tokens * self.workers
-            self.seconds = self._agreed(self.seconds + time.monotonic() - started)
-            if self.rank:
-                continue
-            if self.step % 50 == 0:
+            state["step"] += 1
+            seconds, text, stop, pause = self._agreed(
+                time.monotonic() - started, batch.text_tokens, self._must_stop(), self._must_pause()
+            )
+            state["seconds"] += seconds / self.workers
+            due = (state["tokens"] + text) // EVALUATION_TOKENS > state["tokens"] // EVALUATION_TOKENS
+            state["tokens"] += int(text)
+            if state["step"] % LOG_STEPS == 0:
                 self._log(window)
                 window = []
-            if time.monotonic() - saved > SAVE_SECONDS:
+            if stop or pause or due or (self.rank == 0 and time.monotonic() - saved > SAVE_SECONDS):
                 self._save()
                 saved = time.monotonic()
-        if self.rank == 0:
-            self._save()
-
-    def _log(self, window: list[tuple[float, float]]) -> None:
-        canvas, causal = (sum(column) / len(window) for column in zip(*window, strict=True))
-        self.history.append({"step": self.step, "tokens": self.tokens, "canvas": canvas, "causal": causal})
-        print(
-            f"step {self.step}  {self.tokens / 1e6:.2f} M tokens  canvas {canvas:.3f}  "
-            f"causal {causal:.3f}  {self.tokens / self.seconds:.0f} tokens/s  "
-            f"{self.seconds / 60:.1f}/{self.minutes:.0f} min",
-            flush=True,
-        )
+            if stop:
+                return
+            self._sleep()
+            if due:
+                self._evaluate(heldout)
+        self._save()
+        self._evaluate(heldout)
+        self._save()
 
     def _update(self, batch: Batch) -> tuple[float, float]:
-        scale = self._schedule()
+        scale, step = self._schedule(), self.state["step"]
         for optimizer, rate in ((self.muon, self.recipe.matrix_rate), (self.adam, self.recipe.vector_rate)):
             for group in optimizer.param_groups:
                 group["lr"] = rate * scale
-        rng = Random(f"{self.recipe.seed}/conditioning/{self.step}")
+        rng = Random(f"{self.recipe.seed}/conditioning/{step}")
         temperature = torch.tensor(rng.uniform(0.4, 1.0)) if rng.random() < 0.5 else None
         with torch.autocast("cpu", torch.bfloat16):
             canvas, causal = self.losses(self.model, batch, temperature)
@@ -118,7 +118,7 @@ class Training:
         self.model.zero_grad(set_to_none=True)
         values = canvas.item(), causal.item()
         if not all(map(math.isfinite, values)):
-            raise SystemExit(f"step {self.step}: the loss is not finite; resume from the last saved state")
+            raise SystemExit(f"step {step}: the loss is not finite; resume from the last saved state")
         return values
 
     def _average_gradients(self) -> None:
@@ -130,64 +130,92 @@ class Training:
             gradient.copy_(part.view_as(gradient))
 
     def _schedule(self) -> float:
-        """Warm-up, plateau, linear cool-down to zero; by the clock, so that a busy machine does not leave it out."""
-        left = 1 - self.seconds / (60 * self.minutes)
-        return min((self.step + 1) / self.recipe.warmup, left / self.recipe.decay, 1.0)
+        """Warm-up, then constant; on a cooling branch 1 - √share (Hägele et al. 2024, arXiv 2405.18392)."""
+        if self.arguments.cool:
+            share = (self.state["tokens"] - self.state["cooled_from"]) / (1e6 * self.arguments.tokens)
+            return 1 - min(1.0, share) ** 0.5
+        return min(1.0, (self.state["step"] + 1) / self.recipe.warmup)
 
-    def _agreed(self, seconds: float) -> float:
-        """The workers' mean: all of them must see the same clock, or their weights would drift apart."""
-        mean = torch.tensor(seconds, dtype=torch.float64)
-        dist.all_reduce(mean)
-        return mean.item() / self.workers
+    def _agreed(self, *values: float) -> list[float]:
+        """Sums over the workers: all of them must see the same clock and flags, or they would drift apart."""
+        sums = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(sums)
+        return sums.tolist()
 
-    def _tokenizer(self) -> Tokenizer:
-        if self.rank == 0 and not (self.export / "tokenizer.json").is_file():
-            save_tokenizer(train_tokenizer(self._tokenizer_texts(), self.recipe.vocab), self.export)
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def _must_stop(self) -> bool:
+        # A worker whose parent was killed would otherwise go on for ever.
+        return self.stopping or os.getppid() != self.parent
+
+    def _must_pause(self) -> bool:
+        return self.arguments.pause is not None and self.arguments.pause.exists()
+
+    def _sleep(self) -> None:
+        while self._must_pause() and not self._must_stop():
+            time.sleep(0.3)
+
+    def _evaluate(self, heldout: Any) -> None:
+        dist.barrier()
+        exact = heldout_quality(self.export, heldout, EVALUATION_COUNT, self.rank, self.workers, self._sleep)
+        self.state["evaluations"].append({"tokens": self.state["tokens"], "exact": exact})
+        if self.rank == 0:
+            print(f"{self.state['tokens'] / 1e6:.2f} M tokens  {json.dumps(exact)}", flush=True)
+
+    def _log(self, window: list[tuple[float, float]]) -> None:
+        state = self.state
+        canvas, causal = (sum(column) / len(window) for column in zip(*window, strict=True))
+        state["history"].append({"step": state["step"], "tokens": state["tokens"], "canvas": canvas, "causal": causal})
+        if self.rank == 0:
+            print(
+                f"step {state['step']}  {state['tokens'] / 1e6:.2f} M tokens  canvas {canvas:.3f}  "
+                f"causal {causal:.3f}  {state['seconds'] / 60:.1f} min",
+                flush=True,
+            )
+
+    def _tokenizer(self, texts: Any) -> Tokenizer:
+        path = self.export / "tokenizer.json"
+        if self.rank == 0 and not path.is_file():
+            given, cool = self.arguments.vocabulary, self.arguments.cool
+            if cool:
+                given = cool.parent / "checkpoint" / path.name
+            if given:
+                shutil.copyfile(given, path)
+            else:
+                sample = sample_texts(texts, self.recipe.mix, self.recipe.seed)
+                save_tokenizer(train_tokenizer(sample, self.recipe.vocab), self.export)
         dist.barrier()
         return Tokenizer.load(self.export, self.config)
 
-    def _tokenizer_texts(self) -> list[str]:
-        """A sample in the proportions of the mix."""
-        rng = Random(self.recipe.seed)
-        total = sum(self.recipe.mix.values())
-        chosen: list[str] = []
-        for kind, texts in sorted(self.texts.items()):
-            budget = TOKENIZER_CHARS * self.recipe.mix[kind] / total
-            for text in rng.sample(texts, len(texts)):
-                if budget <= 0:
-                    break
-                chosen.append(text)
-                budget -= len(text)
-        return chosen
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "muon": self.muon.state_dict(),
-            "adam": self.adam.state_dict(),
-            "step": self.step,
-            "tokens": self.tokens,
-            "seconds": self.seconds,
-            "history": self.history,
-        }
-
     def _save(self) -> None:
-        save_state(self.out / "state.pt", self._state())
-        export(self.model, self.recipe, self.export)
-        write_json(self.out / "history.json", {"seconds": self.seconds, "points": self.history})
-        draw_curve(self.history, self.out / "curve.png")
-
-    def _resume(self) -> None:
-        path = self.out / "state.pt"
-        if not path.is_file():
+        if self.rank:
             return
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.muon.load_state_dict(state["muon"])
-        self.adam.load_state_dict(state["adam"])
-        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
-        self.history = state["history"]
-        print(f"resumed at step {self.step}, {json.dumps(self.history[-1:])}", flush=True)
+        parts = {"model": self.model.state_dict(), "muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+        save_state(self.out / "state.pt", {**self.state, **parts})
+        export(self.model, self.recipe, self.export)
+        write_json(self.out / "history.json", self.state)
+        draw_curve(self.state["history"], self.state["evaluations"], self.out / "curve.png")
+
+    def _begin(self) -> None:
+        """Take up the run in `out`, or branch off from another, or begin from a narrower network, or from nothing."""
+        own, other = self.out / "state.pt", self.arguments.cool or self.arguments.grow
+        path = own if own.is_file() else other
+        if path is None:
+            return
+        saved = torch.load(path, weights_only=True)
+        if path == self.arguments.grow:
+            grow(self.model, saved["model"])
+            self.state["before"] = saved["tokens"]
+            return
+        self.model.load_state_dict(saved["model"])
+        self.muon.load_state_dict(saved["muon"])
+        self.adam.load_state_dict(saved["adam"])
+        self.state = {name: saved[name] for name in NEW}
+        if path == self.arguments.cool:
+            self.state["cooled_from"] = self.state["tokens"]
+        if self.rank == 0:
+            print(f"resumed at step {self.state['step']}, {json.dumps(self.state['history'][-1:])}", flush=True)
 
 
 def initialise(model: DiffusionGemma) -> None:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
+from typing import TypeAlias
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+Texts: TypeAlias = dict[str, dict[str, list[str]]]
+"""Files by kind and package."""
+SAMPLE_CHARS = 24_000_000
 SPECIAL = (
     "<pad>",
     "<eos>",
@@ -59,6 +64,22 @@ def train_tokenizer(texts: Iterable[str], size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
+
+
+def sample_texts(texts: Texts, mix: dict[str, float], seed: int) -> list[str]:
+    """What a vocabulary is trained on: `SAMPLE_CHARS` in the proportions of the mix."""
+    rng = Random(seed)
+    total = sum(mix.values())
+    chosen: list[str] = []
+    for kind, by_source in sorted(texts.items()):
+        budget = SAMPLE_CHARS * mix[kind] / total
+        files = [text for source in by_source.values() for text in source]
+        for text in rng.sample(files, len(files)):
+            if budget <= 0:
+                break
+            chosen.append(text)
+            budget -= len(text)
+    return chosen
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:
