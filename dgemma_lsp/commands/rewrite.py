@@ -114,7 +114,14 @@ def _run(
         life = EngineLife(engine.client, settings.model, settings.idle_unload, lambda _: None, lambda _: None)
         rewriter = Rewriter(life, Trees(), lambda _: document)
         wish = Wish(document, start, end, instruction, on_draft=draft)
-        rewritten = engine.run(rewriter.rewrite(wish, settings, outcome))
+
+        async def rewriting() -> Rewritten | None:
+            try:
+                return await rewriter.rewrite(wish, settings, outcome)
+            finally:
+                await life.close()
+
+        rewritten = engine.run(rewriting())
     if rewritten is not None:
         outcome.end("previewed")
     elif outcome.outcome == "engine-down":
