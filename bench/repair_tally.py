@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from difflib import SequenceMatcher
+from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
 from bench.repair_damage import Case, rendered
-
-LARGEST = 4_000_000
-"""Lines times lines that are compared one by one."""
+from dgemma_lsp.text.rewriting import hunks
 
 
 @frozen
@@ -88,27 +85,9 @@ def _no_constant(name: str) -> object:
 
 def _outside(case: Case, after: str) -> int:
     """Characters that were inserted or removed on other lines than the damaged ones, or where a damaged line was."""
-    old, new = ([f"{line}\n" for line in text.split("\n")] for text in (case.text, after))
-    head = _alike(old, new)
-    tail = _alike(old[head:][::-1], new[head:][::-1])
-    old, new = old[head : len(old) - tail], new[head : len(new) - tail]
-    if len(old) * len(new) > LARGEST:
-        # Everything was written anew.
-        return sum(map(len, old))
     count = 0
-    for kind, start, stop, from_, to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        first, last = head + start, head + max(start, stop - 1)
-        if kind != "equal" and not case.lines[0] <= first <= last <= case.lines[1] + (start == stop):
-            before, now = "".join(old[start:stop]), "".join(new[from_:to])
-            same = _alike(before, now)
-            same += _alike(before[same:][::-1], now[same:][::-1])
-            count += max(len(before), len(now)) - same
+    for hunk in hunks(case.text, 0, len(case.text), after):
+        first, last = (case.text.count("\n", 0, at) for at in (hunk.start, max(hunk.start, hunk.end - 1)))
+        if not case.lines[0] <= first <= last <= case.lines[1] + (hunk.start == hunk.end):
+            count += sum(max(len(edit.text), edit.end - edit.start) for edit in hunk.edits)
     return count
-
-
-def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    """How much two sequences have in common at their beginning."""
-    return next(
-        (at for at, (left, right) in enumerate(zip(one, other, strict=False)) if left != right),
-        min(len(one), len(other)),
-    )

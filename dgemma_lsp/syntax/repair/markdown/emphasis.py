@@ -23,7 +23,7 @@ FARTHEST = 300
 """Places of a passage that are tried, from the mark on."""
 TORN_NEED = 0.6
 """Of the rest of a mark whose other half has a partner."""
-NEEDS = {("**", True): 0.75, ("**", False): 0.7, ("*", True): 0.9, ("*", False): 0.85}
+NEEDS = {("**", True): 0.65, ("**", False): 0.55, ("*", True): 0.9, ("*", False): 0.85}
 """The share of a clear winner, by mark and whether it is the closer that is missing; where one mark may well be meant
 as it is, or every second place would do, more.
 """
