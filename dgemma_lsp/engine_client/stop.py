@@ -39,7 +39,13 @@ def kill_daemon(endpoint: wire.Endpoint) -> int | None:
         pass
     except OSError as error:
         raise EngineUnavailable(f"cannot end process {pid}: {error.strerror or error}") from None
-    if not wait_for_end(pid, KILL_TIMEOUT) or not _cleared(endpoint):
+    limit = time.monotonic() + KILL_TIMEOUT
+    gone = wait_for_end(pid, KILL_TIMEOUT)
+    # Its threads may outlive it, and hold the lock, for a moment.
+    while gone and not _cleared(endpoint):
+        gone = time.monotonic() < limit
+        time.sleep(0.02)
+    if not gone:
         raise EngineUnavailable(f"process {pid} was killed and is still there; end it with the means of your system")
     return pid
 
