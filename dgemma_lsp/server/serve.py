@@ -25,6 +25,8 @@ from .requests import (
     synchronization,
 )
 
+SWITCH_S = 0.001
+"""After which a thread that parses makes way for the one that answers."""
 PARENT_S = 5.0
 """Between two looks at whether the editor still lives."""
 
@@ -66,6 +68,7 @@ def serve() -> int:
     # Everything up to here stays; the collector need not walk over it again and again.
     gc.freeze()
     gc.enable()
+    sys.setswitchinterval(SWITCH_S)
     server.start_io()
     return 1 if server.protocol.exit_status is None else server.protocol.exit_status
 
