@@ -165,12 +165,13 @@ async def test_a_killed_engine_is_a_status_and_the_next_request_starts_another(f
 async def test_no_text_reaches_a_log_and_no_secret_the_engine(home: Home) -> None:
     async with editor(home.environment, **PATIENT) as one:
         await one.ready()
-        one.open("file:///w/swordfish.py", "python", "swordfish = 'swordfish'\nprint(swordfish\n")
-        await one.request(INLINE, one.inline("file:///w/swordfish.py", 1, 15))
+        # Nothing else is open yet that could be warmed meanwhile.
         before = (await one.command("dgemma.status"))["engine"]["queue"]
         one.open("file:///w/.env", "plaintext", "TOKEN=swordfish\n")
         assert await one.request(INLINE, one.inline("file:///w/.env", 0, 8)) == {"items": []}
         assert (await one.command("dgemma.status"))["engine"]["queue"]["ended"] == before["ended"]
+        one.open("file:///w/swordfish.py", "python", "swordfish = 'swordfish'\nprint(swordfish\n")
+        await one.request(INLINE, one.inline("file:///w/swordfish.py", 1, 15))
         log = Path((await one.command("dgemma.status"))["engine"]["log"])
     assert "swordfish" not in one.errors
     assert "swordfish" not in log.read_text()
