@@ -7,6 +7,7 @@ import collections
 import attrs
 
 from dgemma_engine import wire
+from dgemma_lsp.text.ends import common_end, common_start
 
 MOST_DOCUMENTS = 64
 """Documents remembered per connection; a daemon that keeps fewer says so, and is sent the whole text."""
@@ -29,8 +30,8 @@ class SentTexts:
         after = _pinned(request.text)
         if base is None or len(after) <= DELTA_COST:
             return request
-        start = _common_start(before, after)
-        tail = _common_end(before, after, min(len(before), len(after)) - start)
+        start = common_start(before, after)
+        tail = common_end(before, after, min(len(before), len(after)) - start)
         insert = after[start : len(after) - tail]
         if len(insert) + DELTA_COST >= len(after):
             return request
@@ -65,27 +66,3 @@ def _places(text: wire.MaskedText) -> tuple[wire.Place, ...]:
         else:
             places.append(wire.Place(at, part))
     return tuple(places)
-
-
-def _common_start(one: str, other: str) -> int:
-    """How many characters two strings begin with in common; by halves, as comparing slices is quick."""
-    low, high = 0, min(len(one), len(other))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_end(one: str, other: str, most: int) -> int:
-    """How many of their last `most` characters two strings have in common."""
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[len(one) - middle : len(one) - low] == other[len(other) - middle : len(other) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -21,6 +21,7 @@ from dgemma_lsp.syntax.source import Source
 from dgemma_lsp.syntax.trees import ParseTimeoutError, Trees
 from dgemma_lsp.syntax.trial import Trial
 from dgemma_lsp.syntax.verdicts import Judgement, Verdict
+from dgemma_lsp.text.ends import common_end, common_start
 from dgemma_lsp.text.lines import NEWLINE
 
 LARGEST = 1_000_000
@@ -91,7 +92,8 @@ class Gate:
             return Verdict(Judgement.UNGATED, f"no grammar reads {language or 'this language'}")
         if document[start:end] == text:
             return Verdict(Judgement.CLEAN)
-        lead, trail = _common(document[start:end], text)
+        lead = common_start(document[start:end], text)
+        trail = common_end(document[start:end], text, min(end - start, len(text)) - lead)
         windowed = len(document) > LARGEST
         first, last = _window(document, start, end, WINDOW) if windowed else (0, len(document))
         part = self._part(language, grammar, document[first:last], start - first, end - first)
@@ -200,14 +202,6 @@ def _strictly(finding: Finding, old: str, new: str) -> Finding:
         return finding
     byte = Source.of(new).to_byte(at)
     return Finding(Judgement.BROKEN, (Fault("what is no JSON", byte, byte),))
-
-
-def _common(old: str, new: str) -> tuple[int, int]:
-    """How many characters two texts share at their beginnings and then at their ends."""
-    most = min(len(old), len(new))
-    lead = next((index for index in range(most) if old[index] != new[index]), most)
-    trail = next((index for index in range(most - lead) if old[-1 - index] != new[-1 - index]), most - lead)
-    return lead, trail
 
 
 def _window(document: str, start: int, end: int, reach: int) -> tuple[int, int]:

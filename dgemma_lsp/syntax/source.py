@@ -6,6 +6,8 @@ import re
 
 import attrs
 
+from dgemma_lsp.text.ends import common_end, common_start
+
 _LONE_RETURN = re.compile(r"\r(?!\n)")
 
 
@@ -55,9 +57,9 @@ class Splice:
     @classmethod
     def between(cls, old: bytes, new: bytes) -> Splice:
         """The smallest splice between two texts, found by halving."""
-        prefix = _common(old, new, min(len(old), len(new)))
+        prefix = common_start(old, new)
         room = min(len(old), len(new)) - prefix
-        suffix = _common_end(old, new, room)
+        suffix = common_end(old, new, room)
         return cls(prefix, len(old) - suffix, len(new) - suffix)
 
     @property
@@ -70,25 +72,3 @@ class Splice:
         if byte <= self.start:
             return byte
         return byte + self.grown if byte >= self.end else None
-
-
-def _common(old: bytes, new: bytes, most: int) -> int:
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[low:middle] == new[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_end(old: bytes, new: bytes, most: int) -> int:
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if old[len(old) - middle : len(old) - low] == new[len(new) - middle : len(new) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
