@@ -216,7 +216,7 @@ def best_device() -> str:
 def needed_memory(name: str) -> float:
     """Bytes that loading `name` takes, from the sizes of its files. Raises `EngineError("checkpoint")`."""
     try:
-        folder: Path = find_checkpoint(name)
+        folder: Path = find_checkpoint(name).folder
         return MARGIN * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError("checkpoint", f"no checkpoint can be read at {name:.200}: {error}") from None
