@@ -5,10 +5,13 @@ No torch: what does not fit is known before anything is loaded. All sizes in byt
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attrs import frozen
 
 from .errors import EngineError
-from .model.config import ModelConfig
+from .model.config import ModelConfig, read_config
+from .shards import stored_dtype
 from .wire.model_name import AUTO, PRECISIONS
 
 SCALE_BITS = 16
@@ -36,6 +39,9 @@ class Layout:
     linear: float
     group: int | None = None
 
+
+EMBEDDING = "model.decoder.embed_tokens.weight"
+"""Its dtype is that of everything which is not quantised."""
 
 LAYOUTS = {"fp8": Layout(8, 8), "int4": Layout(4, 16, group=32)}
 """Of the quantised precisions. Resident at the released shape: fp8 26.0 GB, int4 17.7 GB."""
@@ -125,6 +131,11 @@ class Footprint:
             return self.element * weights
         # One scale a row is one for `hidden_size` weights or so, which no sum of these shows.
         return int(weights * (bits + SCALE_BITS / (group or self.config.hidden_size)) / 8)
+
+
+def read_footprint(folder: Path) -> Footprint:
+    """Of the checkpoint in `folder`, by its config and its files' headers. Raises `EngineError("checkpoint")`."""
+    return Footprint(read_config(folder), 4 if stored_dtype(folder, EMBEDDING) == "F32" else 2)
 
 
 @frozen
