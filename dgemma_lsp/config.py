@@ -161,7 +161,12 @@ class Settings:
     others.
     """
 
-    model: str = _setting("nano", _text(), "The checkpoint: `nano`, which comes with the package, or a folder.")
+    model: str = _setting(
+        "",
+        _text(),
+        "The model: `nano`, which comes with the package, a folder, or the hub id of one that was downloaded, and if "
+        "you like `@bf16`, `@fp8` or `@int4`. Empty for what `dgemma-lsp model use` chose, else `nano`.",
+    )
     engine_python: str = _setting(
         "", _text(), "The Python that runs the engine; empty for the one that runs the server."
     )

@@ -40,9 +40,9 @@ def bundled() -> list[Checkpoint]:
     return [_inspected(name, package / name) for name in BUNDLED]
 
 
-def megabytes(size: int) -> str:
+def megabytes(size: float) -> str:
     """A size in bytes for people."""
-    return f"{size / 1e6:.1f} MB"
+    return f"{size / 1e6:.1f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def sha256(checkpoint: Checkpoint) -> str:

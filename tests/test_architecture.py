@@ -19,9 +19,9 @@ LAYERS = (
     ("text",),
     ("syntax",),
     ("engine_client", "config", "files", "models", "secret_files"),
-    ("walk",),
+    ("walk", "default_model", "engine_tool"),
     ("server",),
-    ("terminal", "trace", "latency", "fixing"),
+    ("terminal", "trace", "latency", "fixing", "hub"),
     ("engine_report", "doctor"),
     ("commands",),
     ("cli",),
@@ -141,6 +141,17 @@ def test_nothing_imports_upward():
 
 def test_the_engine_never_imports_the_server():
     assert offenders(modules(ENGINE), lambda name: top(name) == "dgemma_lsp") == []
+
+
+def test_only_the_hub_room_knows_the_network():
+    """Nothing is looked for elsewhere, unless somebody asks for a download."""
+    network = {"huggingface_hub", "httpx", "httpx2", "requests", "http", "ftplib"}
+    paths = [path for path in [*modules(SERVER), *modules(ENGINE)] if not path.is_relative_to(ENGINE / "hub")]
+    # Training takes packages from indices, and where the cache lies the client of the hub knows without asking it.
+    paths = [path for path in paths if not path.is_relative_to(ENGINE / "train") and path.name != "checkpoints.py"]
+    assert offenders(paths, lambda name: top(name) in network or name == "urllib.request") == []
+    hub = {name for name in imports(ENGINE / "checkpoints.py") if top(name) in network}
+    assert hub == {"huggingface_hub", "huggingface_hub.constants"}
 
 
 def test_the_wire_stands_alone():

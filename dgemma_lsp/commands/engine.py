@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from dgemma_lsp.commands.options import EnginePythonOption, JsonOption
+from dgemma_lsp.commands.options import EnginePythonOption, JsonOption, ModelOption
 
 FINISH = 40.0
 """Seconds `stop` waits for a daemon to finish what runs: more than it takes for that."""
@@ -19,7 +19,7 @@ app = typer.Typer(help="The daemon that keeps the models in memory.", no_args_is
 
 @app.command()
 def start(
-    model: Annotated[str, typer.Option(help="Name of a checkpoint, or its folder.")] = "nano",
+    model: ModelOption = None,
     idle: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Unload it when it was not used for this long; 0 keeps it."),
@@ -28,13 +28,14 @@ def start(
     engine_python: EnginePythonOption = None,
 ) -> None:
     """Start the engine, unless it runs, and load a model."""
+    from dgemma_lsp.default_model import model_for
     from dgemma_lsp.engine_client.blocking import BlockingEngine
     from dgemma_lsp.engine_client.start import find_interpreter
     from dgemma_lsp.terminal import LoadingView
 
     begun = time.monotonic()
     with LoadingView(silent=as_json) as view, BlockingEngine(engine_python, name="start", idle_s=idle) as engine:
-        leased = engine.lease(model, idle_s=idle, on_progress=view.progress)
+        leased = engine.lease(model_for(model), idle_s=idle, on_progress=view.progress)
         report = engine.status()
     ms = (time.monotonic() - begun) * 1000
     if as_json:

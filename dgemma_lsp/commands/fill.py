@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dgemma_lsp.commands.options import EnginePythonOption, JsonOption
+from dgemma_lsp.commands.options import EnginePythonOption, JsonOption, ModelOption
 from dgemma_lsp.commands.places import offset_of
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def fill(
         typer.Option(min=0, max=MAX_SEED, help="The same seed fills the same; by default a random one."),
     ] = None,
     length: Annotated[Length, typer.Option(help="How the length of the text is found.")] = Length.auto,
-    model: Annotated[str, typer.Option(help="Name of a checkpoint, or its folder.")] = "nano",
+    model: ModelOption = None,
     write: Annotated[bool, typer.Option("--write", help="Change the file.")] = False,
     as_json: JsonOption = False,
     trace: Annotated[
@@ -84,8 +84,10 @@ def fill(
 
     from dgemma_lsp import files
     from dgemma_lsp.commands import trace_file
+    from dgemma_lsp.default_model import model_for
     from dgemma_lsp.text import hunks
 
+    model = model_for(model)
     source = files.read_source(path)
     hole = _hole(source, at, until, max_tokens)
     if trace is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from dgemma_lsp.commands.options import EnginePythonOption, JsonOption
+from dgemma_lsp.commands.options import EnginePythonOption, JsonOption, ModelOption
 from dgemma_lsp.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def fix(
     engine: Annotated[
         bool, typer.Option("--engine", help="Ask the engine where formatting alone cannot decide; it is started.")
     ] = False,
-    model: Annotated[str, typer.Option(help="With --engine: name of a checkpoint, or its folder.")] = "nano",
+    model: ModelOption = None,
     engine_python: EnginePythonOption = None,
 ) -> None:
     """Close what is unclosed in json, jsonc and markdown files, where it is clear how.
@@ -52,8 +52,10 @@ def fix(
     """
     if check and write:
         raise UserError("--check and --write exclude each other; leave one of them out")
+    from dgemma_lsp.default_model import model_for
     from dgemma_lsp.walk import Left
 
+    named = model_for(model) if engine else ""
     found, left = _files(paths)
     checked = len(found)
     with contextlib.ExitStack() as stack:
@@ -61,7 +63,7 @@ def fix(
         results = []
         for examined in _examined(found, quiet=as_json):
             if examined.problem or not examined.diagnosis.clean:
-                results.append(_fixed(examined, scores, model, write))
+                results.append(_fixed(examined, scores, named, write))
             elif examined.diagnosis.reason:
                 checked -= 1
                 left.append(Left(examined.found.path, f"was not checked: {examined.diagnosis.reason}"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dgemma_lsp.commands.fill import note
-from dgemma_lsp.commands.options import EnginePythonOption, JsonOption
+from dgemma_lsp.commands.options import EnginePythonOption, JsonOption, ModelOption
 from dgemma_lsp.commands.places import range_of
 from dgemma_lsp.errors import UserError
 
@@ -35,7 +35,7 @@ def rewrite(
     passes: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Most denoising passes; by default the model's own number.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="A checkpoint; by default the one of your settings.")] = None,
+    model: ModelOption = None,
     write: Annotated[bool, typer.Option("--write", help="Change the file.")] = False,
     as_json: JsonOption = False,
     engine_python: EnginePythonOption = None,
@@ -133,11 +133,11 @@ def _settings(*, noise: float, passes: int | None, model: str | None) -> Any:
     import attrs
 
     from dgemma_lsp.config import read_settings, read_user_file, user_file
+    from dgemma_lsp.default_model import model_for
 
     user, _ = read_user_file(user_file())
     settings = read_settings((str(user_file()), user)).settings
-    chosen = attrs.evolve(settings, rewrite_noise=noise, passes=passes or settings.passes)
-    return chosen if model is None else attrs.evolve(chosen, model=model)
+    return attrs.evolve(settings, rewrite_noise=noise, passes=passes or settings.passes, model=model_for(model))
 
 
 def _show(console: Console | None, diff: list[str]) -> None:

@@ -198,7 +198,11 @@ def _events(on_draft: OnDraft | None, on_progress: OnProgress | None) -> OnEvent
 
 
 def resolve_model(model: str) -> str:
-    """A folder as an absolute path, since the engine runs in another one; a bare name as it is."""
-    path = Path(model).expanduser()
-    is_path = path.is_dir() or any(separator in model for separator in ("/", os.sep))
-    return str(path.absolute()) if is_path else model
+    """A folder as an absolute path, since the engine runs in another one; a bare name and a hub id as they are.
+
+    No name at all is the model that comes with the package.
+    """
+    name = wire.ModelName.parse(model or "nano")
+    path = Path(name.name).expanduser()
+    looks_like_one = any(separator in name.name for separator in ("/", os.sep)) and not name.is_hub_id
+    return str(attrs.evolve(name, name=str(path.absolute())) if path.is_dir() or looks_like_one else name)

@@ -13,6 +13,7 @@ from pygls.lsp.server import LanguageServer
 
 from dgemma_engine.wire import package_version
 from dgemma_lsp import config
+from dgemma_lsp.default_model import BUNDLED, model_of
 from dgemma_lsp.engine_client import EngineClient
 from dgemma_lsp.syntax.trees import Trees
 
@@ -49,7 +50,7 @@ class Server(LanguageServer):
         super().__init__("dgemma-lsp", package_version(), protocol_cls=Protocol)
         self.documents = Documents()
         self.outcomes = Outcomes()
-        self.settings = config.Settings()
+        self.settings = config.Settings(model=BUNDLED)
         self.trees = Trees()
         self.diagnostics = Diagnostics(self.text_document_publish_diagnostics)
         self._options: Any = None
@@ -86,8 +87,9 @@ class Server(LanguageServer):
         path = config.user_file()
         user, unreadable = config.read_user_file(path)
         read = config.read_settings((str(path), user), ("initializationOptions", self._options), ("editor", editor))
-        self.settings = read.settings
-        problems = [*([unreadable] if unreadable else []), *read.problems]
+        model, unusable = model_of(read.settings)
+        self.settings = attrs.evolve(read.settings, model=model)
+        problems = [*(one for one in (unreadable, unusable) if one), *read.problems]
         for problem in problems:
             # Once, and again when it was mended in between: settings are read on every change of any of them.
             if problem not in self._said:

@@ -40,13 +40,18 @@ class Home:
     @property
     def environment(self) -> Mapping[str, str]:
         """Ours without what a developer may have set for himself."""
-        unwanted = {"DGEMMA_ENGINE_PYTHON", "DGEMMA_ENGINE_TCP", "FORCE_COLOR", "NO_COLOR", "COLUMNS"}
-        own = {"XDG_RUNTIME_DIR": str(self.folder), "XDG_STATE_HOME": str(self.folder / "state")}
+        unwanted = {"DGEMMA_ENGINE_PYTHON", "DGEMMA_ENGINE_TCP", "FORCE_COLOR", "NO_COLOR", "COLUMNS", "HF_TOKEN"}
+        own = {
+            "XDG_RUNTIME_DIR": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "HF_HOME": str(self.folder / "hub"),
+        }
         return {name: value for name, value in os.environ.items() if name not in unwanted} | own
 
     def left(self) -> list[str]:
         """What a daemon left in its runtime folder."""
-        return sorted(entry.name for entry in self.folder.iterdir() if entry.name != "state")
+        return sorted(entry.name for entry in self.folder.iterdir() if entry.name not in ("state", "config", "hub"))
 
 
 class Cli:
@@ -113,6 +118,6 @@ def fresh_cli(tmp_path: Path, fresh_home: Home) -> Cli:
 @pytest.fixture
 def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Has clients in this process find the daemon of `home`."""
-    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HF_HOME"):
         monkeypatch.setenv(name, home.environment[name])
     return home

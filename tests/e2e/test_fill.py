@@ -168,7 +168,14 @@ def test_the_crlf_example_has_crlf_line_ends():
 
 def test_nano_is_listed(cli: Cli):
     (listed,) = json.loads(cli("model", "list", "--json").out)
-    assert listed == {"name": "nano", "folder": str(nano.folder), "bytes": nano.size, "problem": None}
+    assert listed == {
+        "name": "nano",
+        "source": "bundled",
+        "folder": str(nano.folder),
+        "bytes": nano.size,
+        "problem": None,
+        "chosen": True,
+    }
     plain = cli("model", "list")
     assert (plain.code, plain.out.split()[0]) == (0, "nano")
 

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+INDEX = "model.safetensors.index.json"
 EMBEDDING = "model.decoder.embed_tokens.weight"
 
 
@@ -32,4 +33,19 @@ def variant(
         tensors = load_file(folder / "model.safetensors")
         weights(tensors)
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def shard(source: Path, folder: Path) -> Path:
+    """A copy of `source` in `folder` in two shards, every second tensor in each."""
+    shutil.copytree(source, folder)
+    single = folder / "model.safetensors"
+    tensors = load_file(single)
+    single.unlink()
+    weight_map = {}
+    for number, part in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2]), 1):
+        name = f"model-{number:05}-of-00002.safetensors"
+        save_file({tensor: tensors[tensor] for tensor in part}, folder / name, metadata={"format": "pt"})
+        weight_map |= dict.fromkeys(part, name)
+    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
     return folder

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from dgemma_engine.errors import EngineError
 from dgemma_engine.shards import INDEX, SINGLE, check_weights, stored_dtype, weight_files
 
-from .checkpoints import EMBEDDING
+from .checkpoints import EMBEDDING, shard
 
 
 @pytest.fixture
 def sharded(tiny_checkpoint: Path, tmp_path: Path) -> Path:
     """The tiny checkpoint in two shards."""
-    folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "sharded"))
-    tensors = load_file(folder / SINGLE)
-    (folder / SINGLE).unlink()
-    weight_map = {}
-    for number, part in enumerate((sorted(tensors)[::2], sorted(tensors)[1::2]), 1):
-        name = f"model-{number:05}-of-00002.safetensors"
-        save_file({tensor: tensors[tensor] for tensor in part}, folder / name)
-        weight_map |= dict.fromkeys(part, name)
-    (folder / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
-    return folder
+    return shard(tiny_checkpoint, tmp_path / "sharded")
 
 
 def second(folder: Path) -> Path:

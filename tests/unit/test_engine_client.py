@@ -176,6 +176,10 @@ def test_a_folder_is_named_absolutely_and_a_name_stays(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     monkeypatch.chdir(tmp_path)
     assert resolve_model("nano") == "nano"
+    assert resolve_model("") == "nano"
+    assert resolve_model("google/diffusiongemma-26B-A4B-it@fp8") == "google/diffusiongemma-26B-A4B-it@fp8"
+    assert resolve_model("mine@int4") == f"{tmp_path / 'mine'}@int4"
+    assert resolve_model("mine@auto") == str(tmp_path / "mine")
     assert resolve_model("mine") == str(tmp_path / "mine")
     assert resolve_model("./missing") == str(tmp_path / "missing")
     assert resolve_model(str(tmp_path)) == str(tmp_path)
