@@ -10,20 +10,28 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib import metadata
+from typing import Any
 
 import attrs
 
 from dgemma_engine.wire import Filled, Hole, MaskedText, log_file
 from dgemma_lsp import models
+from dgemma_lsp.config import Settings, read_settings, read_user_file, user_file
+from dgemma_lsp.default_model import model_of
+from dgemma_lsp.engine_client import resolve_model
 from dgemma_lsp.engine_client.blocking import BlockingEngine
 from dgemma_lsp.engine_client.dial import endpoint
 from dgemma_lsp.engine_client.errors import EngineLeft, EngineNotRunning
 from dgemma_lsp.engine_client.start import INSTALL, find_interpreter
+from dgemma_lsp.engine_tool import ask
 from dgemma_lsp.errors import UserError
 from dgemma_lsp.files import shown
 
 BASE = ("dgemma-lsp", "attrs", "msgpack", "platformdirs", "rich", "typer")
-ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy", "psutil", "jinja2")
+ENGINE = ("dgemma-lsp", "torch", "tokenizers", "safetensors", "numpy", "psutil", "jinja2", "huggingface-hub")
+
+MACHINE_S = 60.0
+"""How long the look at the machine may take; torch and the measurements take about four seconds."""
 
 SAMPLE = MaskedText(("def add(first, second):\n    return first +", Hole(4), "\n"))
 
@@ -47,6 +55,12 @@ class Finding:
     name: str
     ok: bool
     detail: str
+    data: Any = None
+    """The same for programs, where there is more than a line of it: see docs/models.md."""
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return attrs.asdict(self, filter=lambda field, value: field.name != "data" or value is not None)
 
 
 def examine(engine_python: str | None = None) -> Iterator[Finding]:
@@ -56,9 +70,66 @@ def examine(engine_python: str | None = None) -> Iterator[Finding]:
         sound = sound and finding.ok
         yield finding
     if sound:
+        yield from _machine(engine_python or sys.executable)
         yield _fill(engine_python)
     else:
         yield Finding("fill", False, "not tried: mend the above first")
+
+
+def _machine(python: str) -> Iterator[Finding]:
+    """What it can run, and how fast: measured by the engine's interpreter."""
+    chosen, problem = model_of(_settings())
+    if problem:
+        yield Finding("chosen model", False, problem)
+    try:
+        for event in ask(python, "dgemma_engine.machine", [resolve_model(chosen), str(_held())], MACHINE_S):
+            kind = event.pop("event", None)
+            if kind == "devices":
+                yield _devices(event["devices"])
+            elif kind == "rates":
+                yield _rates(event)
+            elif kind in ("released", "chosen"):
+                yield _model(f"{kind} model", event)
+    except UserError as error:
+        yield Finding("machine", False, str(error))
+
+
+def _held() -> int:
+    """Bytes that models take which the engine holds now; it would give them back for another."""
+    try:
+        with BlockingEngine(name="doctor", start=False) as engine:
+            return sum(model.size for model in engine.status().models)
+    except UserError:
+        return 0
+
+
+def _settings() -> Settings:
+    path = user_file()
+    user, _ = read_user_file(path)
+    return read_settings((str(path), user)).settings
+
+
+def _devices(devices: list[dict[str, Any]]) -> Finding:
+    listed = (
+        f"{one['name']} ({one['kind']}, {models.megabytes(one['free'])} of {models.megabytes(one['total'])} free): "
+        f"{one['path']}"
+        for one in devices
+    )
+    return Finding("devices", True, "; ".join(listed), devices)
+
+
+def _rates(rates: dict[str, Any]) -> Finding:
+    copy, matrix, matrix8 = (rates[name] for name in ("copy", "matrix", "matrix8"))
+    narrow = f", {matrix8 / 1e12:.1f} TFLOP/s in 8 bits" if matrix8 > matrix else ""
+    detail = f"copies {copy / 1e9:.0f} GB/s, multiplies {matrix / 1e12:.1f} TFLOP/s in bf16{narrow}"
+    return Finding("rates", True, detail, rates)
+
+
+def _model(name: str, model: dict[str, Any]) -> Finding:
+    if model["problem"] is not None:
+        return Finding(name, False, model["problem"], model)
+    unfit = "" if model["precision"] else "does not fit here: "
+    return Finding(name, True, "; ".join([f"{model['name']}, {unfit}{model['reason']}", *model["advice"]]), model)
 
 
 def _installation(engine_python: str) -> Iterator[Finding]:

@@ -40,6 +40,8 @@ class Layout:
     group: int | None = None
 
 
+PLAIN = Layout(16, 16)
+
 EMBEDDING = "model.decoder.embed_tokens.weight"
 """Its dtype is that of everything which is not quantised."""
 
@@ -84,16 +86,17 @@ class Footprint:
 
     def weights(self, precision: str) -> int:
         """Of all weights with their scales."""
-        layout = LAYOUTS.get(precision)
-        if layout is None:
-            return self.element * (
-                self.expert_weights + self.linear_weights + self.embedding_weights + self.plain_weights
-            )
-        return (
-            self._quantised(self.expert_weights, layout.experts, layout.group)
-            + self._quantised(self.linear_weights, layout.linear)
-            + self.element * (self.embedding_weights + self.plain_weights)
-        )
+        plain = self.element * (self.embedding_weights + self.plain_weights)
+        return self.expert_bytes(precision) + self.linear_bytes(self.linear_weights, precision) + plain
+
+    def expert_bytes(self, precision: str) -> int:
+        """Of all experts with their scales."""
+        layout = LAYOUTS.get(precision, PLAIN)
+        return self._quantised(self.expert_weights, layout.experts, layout.group)
+
+    def linear_bytes(self, weights: int, precision: str) -> int:
+        """Of so many weights of linear layers with their scales."""
+        return self._quantised(weights, LAYOUTS.get(precision, PLAIN).linear)
 
     @property
     def kv(self) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dgemma_engine.checkpoints import INSTRUCTED
 from dgemma_engine.wire import Hole, MaskedText
 from dgemma_lsp import models
 from dgemma_lsp.engine_client.blocking import BlockingEngine
@@ -185,7 +186,31 @@ def test_doctor_finds_a_sound_installation(cli: Cli):
     findings = json.loads(ran.out)
     assert [finding["name"] for finding in findings if not finding["ok"]] == []
     assert ran.code == 0
-    assert {finding["name"] for finding in findings} >= {"python", "engine packages", "nano", "fill"}
+    named = {finding["name"]: finding for finding in findings}
+    assert set(named) >= {"python", "engine packages", "nano", "fill", "devices", "rates"}
+    assert [device["used"] for device in named["devices"]["data"]].count(True) == 1
+    for name, model in (("released model", INSTRUCTED), ("chosen model", "nano")):
+        data = named[name]["data"]
+        assert data["name"] == model
+        assert set(data) >= {"precision", "window", "reason", "advice", "context"}
+        assert [row["precision"] for row in data["precisions"]] == ["bf16", "fp8", "int4"]
+        for row in data["precisions"]:
+            assert set(row) == {"precision", "weights", "peak", "fits", "window", "ms"}
+    assert named["chosen model"]["data"]["precision"] == "bf16"
+
+
+def test_doctor_shows_a_table_and_names_a_choice_that_is_gone(fresh_cli: Cli):
+    shown = fresh_cli("doctor")
+    assert shown.code == 0
+    assert re.search(r"precision +weights +peak +window +canvas 64 +canvas 128 +canvas 256", shown.out)
+    assert re.search(r"int4 +17\.7 GB +20\.6 GB", shown.out)
+    config = fresh_cli.home.folder / "config" / "dgemma-lsp"
+    config.mkdir(parents=True)
+    (config / "model.json").write_text(json.dumps({"model": "someone/gone"}))
+    ran = fresh_cli("doctor", "--json")
+    (wrong,) = [finding for finding in json.loads(ran.out) if not finding["ok"]]
+    assert (ran.code, wrong["name"]) == (1, "chosen model")
+    assert "run dgemma-lsp model use someone/gone" in wrong["detail"]
 
 
 def test_the_demo_fills_every_example_and_changes_none(cli: Cli):

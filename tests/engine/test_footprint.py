@@ -18,8 +18,7 @@ from dgemma_engine.footprint import LAYOUTS, PREFILL_ROWS, WINDOW, Footprint, La
 from dgemma_engine.model import DiffusionGemma, read_config
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.prefix_cache import CHUNK_ROWS
-
-from .released import released_config
+from dgemma_engine.released import released_config
 
 RELEASED = Footprint(parse_config(released_config()))
 

@@ -19,9 +19,8 @@ from dgemma_engine.hub.download import SPARE, download
 from dgemma_engine.hub.refusals import explained
 from dgemma_engine.hub.repository import File, Repository
 from dgemma_engine.model.config import parse_config
+from dgemma_engine.released import released_config
 from dgemma_engine.wire import ModelName
-
-from .released import released_config
 
 GB = 10**9
 

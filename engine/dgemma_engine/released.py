@@ -1,4 +1,4 @@
-"""The shape of google/diffusiongemma-26B-A4B-it, as its config.json spells it."""
+"""The shape of google/diffusiongemma-26B-A4B-it, as its config.json spells it: known without a download."""
 
 from __future__ import annotations
 
