@@ -102,7 +102,8 @@ def advice(footprint: Footprint, wish: str, chosen: str | None, free: int, total
     for precision in better:
         need = footprint.peak(precision, footprint.window)
         if free < need <= 0.95 * total:
-            said.append(f"close what holds {gigabytes(total - free)} of {where}, and {precision} fits")
+            taken = f"{gigabytes(need - free)} of the {gigabytes(total - free)} of {where} in use"
+            said.append(f"close what holds {taken}, and {precision} fits")
             break
     if chosen is None and not said:
         least = footprint.peak("int4", min(LEAST_WINDOW, footprint.window))

@@ -119,7 +119,7 @@ def _gpu(index: int) -> Device:
 def _cpu(used: bool) -> Device:
     free, total = _memory()
     threads = torch.get_num_threads()
-    path = f"{threads} threads of {os.cpu_count()} cores" if used else "not used: there is a GPU"
+    path = f"threads: {threads}, cores: {os.cpu_count()}" if used else "not used: there is a GPU"
     return Device("cpu", _processor(), free, total, used, path)
 
 

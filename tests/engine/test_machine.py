@@ -74,10 +74,10 @@ def advice(free: float, total: float, kind: str = "cuda", name: str = "a/b") -> 
     ("free", "total", "kind", "said"),
     [
         (78 * GB, 80 * GB, "cuda", ""),
-        (40 * GB, 80 * GB, "cuda", "close what holds 40.0 GB of GPU memory, and bf16 fits"),
-        (20 * GB, 48 * GB, "cuda", "close what holds 28.0 GB of GPU memory, and fp8 fits"),
+        (40 * GB, 80 * GB, "cuda", "close what holds 13.5 GB of the 40.0 GB of GPU memory in use, and bf16 fits"),
+        (20 * GB, 48 * GB, "cuda", "close what holds 9.0 GB of the 28.0 GB of GPU memory in use, and fp8 fits"),
         (22 * GB, 24 * GB, "cuda", ""),
-        (12 * GB, 24 * GB, "cuda", "close what holds 12.0 GB of GPU memory, and int4 fits"),
+        (12 * GB, 24 * GB, "cuda", "close what holds 8.6 GB of the 12.0 GB of GPU memory in use, and int4 fits"),
         (7 * GB, 8 * GB, "cuda", "int4 with a window of 1024 tokens takes 19.0 GB of GPU memory; nano runs here"),
         (78 * GB, 80 * GB, "cpu", "wants a GPU"),
     ],
