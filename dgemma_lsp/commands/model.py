@@ -56,8 +56,12 @@ def use(
     called again; HF_TOKEN is the token for gated and private models, HF_HOME where downloads are kept.
     """
     from dgemma_lsp import hub
+    from dgemma_lsp.default_model import BUNDLED
 
     chosen = hub.Choosing(name, engine_python)
+    if chosen.name == BUNDLED:
+        # The way back is open whatever is wrong with the engine.
+        chosen.remember()
     checked = None if update else chosen.check_here()
     if checked is None:
         found = chosen.look()

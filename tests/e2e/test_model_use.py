@@ -19,6 +19,7 @@ from tests.engine.checkpoints import shard
 from tests.fake_hub import COMMIT, FakeHub, Repo
 
 from .conftest import COMMAND, Cli, Ran
+from .editor import editor, played
 
 ID = "someone/tiny-diffusion-gemma"
 FIRST, SECOND = (f"model-0000{number}-of-00002.safetensors" for number in (1, 2))
@@ -279,3 +280,22 @@ def test_an_adapter_without_its_base_says_how_to_get_it(fresh_cli: Cli, hub: Fak
     assert checked["adapter"].endswith(COMMIT)
     assert "tiny-diffusion-gemma" in checked["folder"]
     assert chosen(fresh_cli) == "someone/adapter"
+
+
+# In editors.
+
+
+@played
+async def test_an_editor_uses_what_was_chosen(fresh_cli: Cli, tiny_checkpoint: Path) -> None:
+    config = fresh_cli.home.folder / "config" / "dgemma-lsp"
+    config.mkdir(parents=True)
+    (config / "model.json").write_text(json.dumps({"model": str(tiny_checkpoint)}))
+    async with editor(fresh_cli.home.environment) as one:
+        assert (await one.ready())["model"] == str(tiny_checkpoint)
+    async with editor(fresh_cli.home.environment, model="nano") as one:
+        assert (await one.ready())["model"] == "nano"
+    (config / "model.json").write_text("{")
+    async with editor(fresh_cli.home.environment) as one:
+        said = await one.notification("window/showMessage")
+        assert "choose again with dgemma-lsp model use" in said["message"]
+        assert (await one.ready())["model"] == "nano"

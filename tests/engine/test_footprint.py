@@ -123,3 +123,11 @@ def test_no_torch_is_loaded_for_it() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert ran.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
+def test_the_page_about_models_has_these_numbers(precision: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{precision}` |")]
+    sizes = [f"{size / 1e9:.1f} GB" for size in (RELEASED.weights(precision), RELEASED.peak(precision, WINDOW))]
+    assert [cell.strip() for cell in row.strip("|").split("|")][2:] == sizes
