@@ -28,7 +28,7 @@ def versus_rows(model: str, rounds: int) -> list[tuple[str, str, str]]:
     """One row a dtype and canvas width."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    folder = find_checkpoint(model)
+    folder = find_checkpoint(model).folder
     rows = []
     for dtype in (torch.bfloat16, torch.float32):
         ours = load_model(folder, dtype)

@@ -55,7 +55,7 @@ class Engine:
         `on_progress` hears which share of the weights is there.
         """
         started = time.monotonic()
-        folder = find_checkpoint(model)
+        folder = find_checkpoint(model).folder
         network = load_model(folder, dtype, device, on_progress)
         tokenizer = Tokenizer.load(folder, network.config)
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:

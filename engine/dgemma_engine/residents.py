@@ -11,7 +11,6 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -19,14 +18,12 @@ import attrs
 from . import wire
 from .checkpoints import find_checkpoint, follows_instructions
 from .errors import EngineError
+from .footprint import LAYOUTS, Choice, Footprint, choose, read_footprint
 
 if TYPE_CHECKING:
     from .engine import Engine
 
 log = logging.getLogger(__name__)
-
-MARGIN = 1.1
-"""Memory that a model needs over the size of its weights."""
 
 
 @attrs.define(eq=False)
@@ -44,8 +41,8 @@ class Resident:
     abandoned: bool = False
     instructed: bool = False
     """Whether it takes a prompt."""
-    weights: int = 0
-    """Bytes of its weights."""
+    choice: Choice | None = None
+    """In which precision and with which window it is loaded, once that is decided."""
 
     @property
     def loaded_engine(self) -> Engine:
@@ -56,6 +53,11 @@ class Resident:
     def is_new(self) -> bool:
         """Whether it was not used since it was loaded."""
         return self.used == self.loaded
+
+    @property
+    def claim(self) -> int:
+        """Bytes that it may come to take: a fill with the widest window, or what it takes already."""
+        return max(self.size, 0 if self.choice is None else self.choice.need)
 
     @property
     def size(self) -> int:
@@ -69,6 +71,8 @@ class Resident:
             fraction, instructed = self.fraction, self.instructed
             return wire.ModelReport(self.name, "loading", "", "", 0, idle, self.unload_s, fraction, instructed)
         device, dtype = str(engine.model.device), str(engine.model.dtype).removeprefix("torch.")
+        if self.choice is not None and self.choice.precision in LAYOUTS:
+            dtype = self.choice.precision
         size = _size(engine)
         return wire.ModelReport(self.name, "ready", device, dtype, size, idle, self.unload_s, None, self.instructed)
 
@@ -141,27 +145,33 @@ class Residents:
         return one.used + one.unload_s - time.monotonic()
 
     def _make_room(self, name: str, busy: set[str]) -> bool:
-        need = needed_memory(name)
-        while (free := self._free()) < need:
-            movable = [one for one in self.all() if one.unload_s]
-            if not movable or free + sum(one.size for one in movable) < need:
-                raise self._no_room(name, need, free)
-            idle = [one for one in movable if one.name not in busy]
+        wish, footprint = wished(name)
+        free = self._free(name)
+        movable = sum(one.claim for one in self.all() if one.unload_s)
+        need = self._chosen(name, wish, free + movable, footprint).need
+        while free < need:
+            idle = [one for one in self.all() if one.unload_s and one.name not in busy]
             if not idle:
                 return False
             self.unload(min(idle, key=lambda one: one.used).name)
+            free = self._free(name)
         return True
 
-    def _no_room(self, name: str, need: float, free: float) -> EngineError:
-        held = ", ".join(one.name for one in self.all() if not one.unload_s and one.name != name)
-        pinned = f"; {held} stays, being pinned: dgemma-lsp engine stop" if held else ""
-        return EngineError("memory", f"{name} needs {_megabytes(need)}, {_megabytes(free)} are free{pinned}")
+    def _chosen(self, name: str, wish: str, free: float, footprint: Footprint) -> Choice:
+        """What fits into `free` bytes. Raises `EngineError("memory")`, which says why not, and what would."""
+        try:
+            return choose(wish, free, footprint)
+        except EngineError as error:
+            held = ", ".join(one.name for one in self.all() if not one.unload_s and one.name != name)
+            pinned = f"; {held} stays, being pinned: dgemma-lsp engine stop" if held else ""
+            raise EngineError(error.code, f"{name}: {error}{pinned}") from None
 
-    def _free(self) -> float:
-        """Bytes that a model may take."""
+    def _free(self, name: str) -> float:
+        """Bytes that the model `name` may take: what the others may come to take is theirs."""
+        others = [one for one in self.all() if one.name != name]
         if self._memory is not None:
-            return self._memory - sum(one.size for one in self.all())
-        return free_memory()
+            return self._memory - sum(one.claim for one in others)
+        return free_memory() - sum(one.claim - one.size for one in others)
 
     def _load(self, resident: Resident, on_progress: Callable[[float], None]) -> None:
         def heard(fraction: float) -> None:
@@ -174,8 +184,9 @@ class Residents:
         try:
             engine_class, device = _engine_class(), best_device()
             # With torch there, it is known what memory the model goes to.
-            if (free := self._free()) < (need := needed_memory(resident.name)):
-                raise self._no_room(resident.name, need, free)
+            wish, footprint = wished(resident.name)
+            resident.choice = self._chosen(resident.name, wish, self._free(resident.name), footprint)
+            log.info("%s is loaded in %s", resident.name, resident.choice.reason)
             engine = engine_class.load(resident.name, device=device, on_progress=heard)
             resident.used = resident.loaded = time.monotonic()
             resident.engine = engine
@@ -213,11 +224,17 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def needed_memory(name: str) -> float:
-    """Bytes that loading `name` takes, from the sizes of its files. Raises `EngineError("checkpoint")`."""
+def needed_memory(name: str) -> int:
+    """Bytes that `name` takes at its peak where there is no limit. Raises `EngineError("checkpoint")`."""
+    wish, footprint = wished(name)
+    return choose(wish, float("inf"), footprint).need
+
+
+def wished(name: str) -> tuple[str, Footprint]:
+    """The precision that `name` asks for and what the model takes in each. Raises `EngineError("checkpoint")`."""
     try:
-        folder: Path = find_checkpoint(name)
-        return MARGIN * sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        checkpoint = find_checkpoint(name)
+        return checkpoint.precision, read_footprint(checkpoint.folder)
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError("checkpoint", f"no checkpoint can be read at {name:.200}: {error}") from None
 
@@ -256,7 +273,3 @@ def _torch() -> Any:
     module = sys.modules.get("torch")
     spec = getattr(module, "__spec__", None)
     return None if spec is None or getattr(spec, "_initializing", False) else module
-
-
-def _megabytes(size: float) -> str:
-    return f"{size / 1e6:.0f} MB"

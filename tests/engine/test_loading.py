@@ -129,7 +129,7 @@ def lose_tensor(folder: Path) -> None:
         replace_by_folder("model.safetensors"),
         lambda folder: (folder / "tokenizer.json").unlink(),
         lambda folder: (folder / "generation_config.json").write_text("]"),
-        lambda folder: (folder / "more.safetensors").symlink_to("nowhere"),
+        lambda folder: (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
     ],
     ids=[
         "missing folder",
@@ -143,7 +143,7 @@ def lose_tensor(folder: Path) -> None:
         "weights that are a folder",
         "no tokenizer",
         "schedule that is no JSON",
-        "dangling link",
+        "missing shard",
     ],
 )
 def test_a_broken_checkpoint_fails_those_who_wait_for_it_and_can_be_mended(

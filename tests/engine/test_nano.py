@@ -40,7 +40,7 @@ def test_a_wrong_closer_is_less_likely(nano: Engine) -> None:
 
 
 def test_it_is_small_and_says_what_it_is() -> None:
-    folder = find_checkpoint("nano")
+    folder = find_checkpoint("nano").folder
     assert (folder / "model.safetensors").stat().st_size <= 16_000_000
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     for part in ("curve.png", "## Data", "## Quality", "| pypi:", "Licence"):

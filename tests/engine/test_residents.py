@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -133,7 +134,9 @@ def test_a_model_that_is_too_large_at_all_drives_nobody_out(
     open_office: OpenOffice, gate: Gate, copies: list[str]
 ) -> None:
     small, large, _ = copies
-    Path(large, "more.safetensors").write_bytes(bytes(2_000_000))
+    config = json.loads(Path(large, "config.json").read_text())
+    config["text_config"]["num_experts"] = 640
+    Path(large, "config.json").write_text(json.dumps(config))
     office = open_office(small, memory=room_for(1.5, small))
     gate.open()
     office.fill("a").filled()
@@ -164,3 +167,34 @@ def test_without_a_limit_the_free_memory_decides(office: Office, gate: Gate, mon
     monkeypatch.setattr(residents, "free_memory", lambda: 1e9)
     gate.open()
     office.fill("a").filled()
+
+
+def test_the_precision_is_what_fits_and_is_said(
+    open_office: OpenOffice, gate: Gate, copies: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two, three = copies
+    caplog.set_level("INFO")
+    office = open_office(one, memory=room_for(1, f"{one}@fp8"))
+    gate.open()
+    office.fill("a").filled()
+    (report,) = office.scheduler.models()
+    assert report.dtype == "fp8"
+    assert f"{one} is loaded in fp8" in caplog.text
+    refused = office.fill("a", client=2, model=f"{two}@bf16")
+    assert refused.code() == "memory"
+    assert f"{two}@bf16: bf16 needs" in refused.answer().message
+    assert "fp8 would fit" in refused.answer().message
+    assert office.models() == {one}
+    roomy = open_office(three, memory=room_for(1, three))
+    roomy.fill("a").filled()
+    assert [one.dtype for one in roomy.scheduler.models()] == ["float32"]
+
+
+def test_idle_models_leave_for_a_better_precision(open_office: OpenOffice, gate: Gate, copies: list[str]) -> None:
+    """What is unused for the moment is loaded again sooner than a model gets better."""
+    one, two, _ = copies
+    office = open_office(one, memory=room_for(1, one))
+    gate.open()
+    office.fill("a").filled()
+    office.fill("a", model=two).filled()
+    assert [(report.name, report.dtype) for report in office.scheduler.models()] == [(two, "float32")]

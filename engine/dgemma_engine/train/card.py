@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--study", type=Path, help="study --out")
     parser.add_argument("--passes", type=int, default=8, help="as the evaluation ran")
     arguments = parser.parse_args()
-    target = find_checkpoint("nano")
+    target = find_checkpoint("nano").folder
     target.mkdir(exist_ok=True)
     for name in FILES:
         replace(arguments.run / "checkpoint" / name, target / name)

@@ -55,6 +55,7 @@ from .messages import (
     Warmed,
     Welcome,
 )
+from .model_name import AUTO, PRECISIONS, ModelName
 
 
 def package_version() -> str:

@@ -1,0 +1,199 @@
+"""What a model takes in memory, from its shape alone: weights by precision, keys and values, the work of a pass.
+
+No torch: what does not fit is known before anything is loaded. All sizes in bytes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attrs import frozen
+
+from .errors import EngineError
+from .model.config import ModelConfig, read_config
+from .shards import stored_dtype
+from .wire.model_name import AUTO, PRECISIONS
+
+SCALE_BITS = 16
+"""Of the scale that a group of quantised weights shares."""
+PREFILL_ROWS = 512
+"""Tokens of a prefix that are encoded together, see `prefix_cache.CHUNK_ROWS`."""
+VOCABULARY_COPIES = 4
+"""fp32 values by free row and token that a pass holds at once: logits, log-probabilities, probabilities, sums."""
+WINDOW = 8192
+"""Tokens of the text window, where neither checkpoint nor memory asks for fewer."""
+LEAST_WINDOW = 1024
+"""`choose` goes no further down."""
+
+
+@frozen
+class Layout:
+    """Bits of a weight in the experts and in the other linear layers; `group` weights of an expert share a scale.
+
+    Without groups a row does, as everywhere in the linear layers.
+
+    Embedding, router and norms are never quantised: an 8-bit embedding flattens the tail of the logits.
+    """
+
+    experts: float
+    linear: float
+    group: int | None = None
+
+
+EMBEDDING = "model.decoder.embed_tokens.weight"
+"""Its dtype is that of everything which is not quantised."""
+
+LAYOUTS = {"fp8": Layout(8, 8), "int4": Layout(4, 16, group=32)}
+"""Of the quantised precisions. Resident at the released shape: fp8 26.0 GB, int4 17.7 GB."""
+
+
+@frozen
+class Footprint:
+    """A model's sizes; `element` is the bytes of an unquantised weight, a key or a value."""
+
+    config: ModelConfig
+    element: int = 2
+
+    @property
+    def expert_weights(self) -> int:
+        """How many weights all experts of all layers have."""
+        config = self.config
+        return len(config.layers) * config.experts * 3 * config.hidden_size * config.expert_size
+
+    @property
+    def linear_weights(self) -> int:
+        """Of attention, dense MLPs and self-conditioning."""
+        config = self.config
+        heads = sum(
+            (2 * config.heads + (2 if layer.value_proj else 1) * layer.kv_heads) * layer.head_dim
+            for layer in config.layers
+        )
+        return config.hidden_size * (heads + 3 * config.intermediate_size * (len(config.layers) + 1))
+
+    @property
+    def embedding_weights(self) -> int:
+        """Input and output share them."""
+        return self.config.vocab_size * self.config.hidden_size
+
+    @property
+    def plain_weights(self) -> int:
+        """Routers, norms and scalars."""
+        config = self.config
+        by_layer = config.experts * (config.hidden_size + 1) + 8 * config.hidden_size + 2
+        return sum(by_layer + 2 * layer.head_dim for layer in config.layers) + 2 * config.hidden_size
+
+    def weights(self, precision: str) -> int:
+        """Of all weights with their scales."""
+        layout = LAYOUTS.get(precision)
+        if layout is None:
+            return self.element * (
+                self.expert_weights + self.linear_weights + self.embedding_weights + self.plain_weights
+            )
+        return (
+            self._quantised(self.expert_weights, layout.experts, layout.group)
+            + self._quantised(self.linear_weights, layout.linear)
+            + self.element * (self.embedding_weights + self.plain_weights)
+        )
+
+    @property
+    def kv(self) -> int:
+        """Of a token's keys and values, full length in every layer."""
+        return 2 * self.element * sum(layer.kv_heads * layer.head_dim for layer in self.config.layers)
+
+    @property
+    def window(self) -> int:
+        """Tokens before a canvas that a request may use at most."""
+        config = self.config
+        return max(0, min(config.traits.context or WINDOW, config.max_positions - config.canvas_length))
+
+    def work(self, window: int) -> int:
+        """What a step holds beside weights and prefix: a pass over a free canvas, or a piece of a long prefix."""
+        config = self.config
+        read_out = 4 * VOCABULARY_COPIES * config.canvas_length * config.vocab_size
+        scores = 2 * 4 * config.heads * min(PREFILL_ROWS, window) * (window + config.canvas_length)
+        return max(read_out, scores)
+
+    def peak(self, precision: str, window: int) -> int:
+        """Of a fill with `window` tokens before its canvas, the model's weights included."""
+        return self.weights(precision) + self.kv * (window + self.config.canvas_length) + self.work(window)
+
+    def widest(self, precision: str, free: float) -> int | None:
+        """The window that `free` bytes leave room for, in halves of the largest; None when not even the least fits."""
+        window = self.window
+        while self.peak(precision, window) > free:
+            if window <= LEAST_WINDOW:
+                return None
+            window = max(LEAST_WINDOW, window // 2)
+        return window
+
+    def _quantised(self, weights: int, bits: float, group: int | None = None) -> int:
+        if bits >= 16:
+            return self.element * weights
+        # One scale a row is one for `hidden_size` weights or so, which no sum of these shows.
+        return int(weights * (bits + SCALE_BITS / (group or self.config.hidden_size)) / 8)
+
+
+def read_footprint(folder: Path) -> Footprint:
+    """Of the checkpoint in `folder`, by its config and its files' headers. Raises `EngineError("checkpoint")`."""
+    return Footprint(read_config(folder), 4 if stored_dtype(folder, EMBEDDING) == "F32" else 2)
+
+
+@frozen
+class Choice:
+    """A precision and a window that fit: `need` bytes of `free` ones. `reason` is a sentence for people."""
+
+    precision: str
+    window: int
+    need: int
+    free: float
+    reason: str
+
+
+def choose(
+    precision: str, free: float, footprint: Footprint, window: int | None = None, offered: tuple[str, ...] = PRECISIONS
+) -> Choice:
+    """What to load into `free` bytes: `precision`, where it is `auto` the most exact one of `offered` that fits.
+
+    Where nothing fits with `window` (by default the model's), the last one of them is tried with smaller windows.
+    Raises `EngineError("memory")`, which says how much is missing and what would fit.
+    """
+    window = footprint.window if window is None else window
+    tried = offered if precision == AUTO else (precision,)
+    for one in tried:
+        need = footprint.peak(one, window)
+        if need <= free:
+            return Choice(one, window, need, free, _reason(tried, one, window, need, free, footprint))
+    last = tried[-1]
+    if (less := footprint.widest(last, free)) is not None and less < window:
+        need = footprint.peak(last, less)
+        return Choice(last, less, need, free, _reason(tried, last, less, need, free, footprint))
+    raise EngineError("memory", _refusal(last, free, footprint, offered))
+
+
+def gigabytes(size: float) -> str:
+    """A size for people: `50.5 GB`, or `7.9 MB` where it is small."""
+    if size >= 1e9:
+        return f"{size / 1e9:.1f} GB"
+    return f"{size / 1e6:.1f} MB" if size < 1e8 else f"{size / 1e6:.0f} MB"
+
+
+def _reason(tried: tuple[str, ...], chosen: str, window: int, need: float, free: float, footprint: Footprint) -> str:
+    room = "" if free == float("inf") else f" of {gigabytes(free)} free"
+    text = f"{chosen}: {gigabytes(need)}{room} with a window of {window} tokens"
+    better = tried[: tried.index(chosen)]
+    if better:
+        wide = footprint.window
+        needs = ", ".join(f"{one} {gigabytes(footprint.peak(one, wide))}" for one in better)
+        text += f" ({needs} with {wide})"
+    return text
+
+
+def _refusal(precision: str, free: float, footprint: Footprint, offered: tuple[str, ...]) -> str:
+    least = min(LEAST_WINDOW, footprint.window)
+    need = footprint.peak(precision, least)
+    text = (
+        f"{precision} needs {gigabytes(need)} even with a window of {least} tokens, {gigabytes(free)} are free: "
+        f"{gigabytes(need - free)} too little"
+    )
+    fits = [one for one in offered if footprint.widest(one, free) is not None]
+    return f"{text}; {fits[0]} would fit" if fits else text
