@@ -187,7 +187,8 @@ class Residents:
             wish, footprint = wished(resident.name)
             resident.choice = self._chosen(resident.name, wish, self._free(resident.name), footprint)
             log.info("%s is loaded in %s", resident.name, resident.choice.reason)
-            engine = engine_class.load(resident.name, device=device, on_progress=heard)
+            form = {"precision": resident.choice.precision, "window": resident.choice.window}
+            engine = engine_class.load(resident.name, device=device, on_progress=heard, **form)
             resident.used = resident.loaded = time.monotonic()
             resident.engine = engine
             log.info("%s loaded in %.0f ms, %d bytes", resident.name, 1000 * (resident.loaded - started), _size(engine))

@@ -111,7 +111,7 @@ def move(tensors: dict[str, Tensor]) -> None:
 
 BROKEN: list[tuple[str, Callable[[Path], Any], str]] = [
     ("no config", lambda folder: (folder / "adapter_config.json").unlink(), "has no adapter_config.json"),
-    ("no weights", lambda folder: (folder / "adapter_model.safetensors").unlink(), "is missing"),
+    ("no weights", lambda folder: (folder / "adapter_model.safetensors").unlink(), "No such file"),
     (
         "a pickle",
         lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"),

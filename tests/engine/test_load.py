@@ -18,7 +18,7 @@ from torch import Tensor
 from dgemma_engine.errors import EngineError
 from dgemma_engine.model import load_model
 from dgemma_engine.model.config import parse_config
-from dgemma_engine.model.shards import Stored
+from dgemma_engine.model.stored import Stored
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -170,8 +170,8 @@ BROKEN: list[tuple[str, Damage, str]] = [
         set_tensor(QUERY, lambda value: value.to(torch.float8_e4m3fn)),
         f"{QUERY} is float8_e4m3fn",
     ),
-    ("cut", cut, "model.safetensors cannot be loaded: it is truncated"),
-    ("empty", lambda folder: (folder / WEIGHTS).write_bytes(b""), "is not a readable safetensors file"),
+    ("cut", cut, "download or copy it again"),
+    ("empty", lambda folder: (folder / WEIGHTS).write_bytes(b""), "is no safetensors file"),
     ("no-weights", lambda folder: (folder / WEIGHTS).unlink(), "has no model.safetensors"),
     ("pickle", only_a_pickle, "pytorch_model.bin, a pickle"),
     ("index-cut", lambda folder: (folder / INDEX).write_text("{"), "is not a safetensors index"),

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from ..errors import EngineError
 from .diffusion_gemma import DiffusionGemma
-from .shards import Shard, Stored
 from .sided import SidedLinear
+from .stored import Stored, TensorFile
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 NAME = re.compile(r"base_model\.model\.(?P<module>.+)\.lora_(?P<part>[AB])(?:\.default)?\.weight")
@@ -98,9 +98,9 @@ def read_adapter(folder: Path, model: DiffusionGemma) -> Adapter:
     path = folder / WEIGHTS
     if not path.is_file() and any(folder.glob("*.bin")):
         raise _refused(folder, "it holds a pickle that can run code; save it as safetensors")
-    shard = Shard(path)
+    file = TensorFile(path)
     try:
-        pairs = _pairs(folder, shard.tensors())
+        pairs = _pairs(folder, file.tensors())
         sides: dict[str, dict[str, LowRank]] = {DECODER: {}, ENCODER: {}}
         for module, (down, up) in pairs.items():
             side = next((side for side in sides if module.startswith(side)), None)
@@ -114,7 +114,7 @@ def read_adapter(folder: Path, model: DiffusionGemma) -> Adapter:
                 )
             sides[side][name] = LowRank(down.read(), up.read(), _scale(folder, config, module, down.shape[0]))
     finally:
-        shard.close()
+        file.close()
     return Adapter(sides[DECODER], sides[ENCODER])
 
 

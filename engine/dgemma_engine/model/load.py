@@ -16,8 +16,8 @@ from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
 from .packing import group_size
 from .quantized import Form, Quantized, empty_bank, quantize
-from .shards import Stored, read_shards
 from .sources import Matrix, Plain, find_matrix, refused
+from .stored import Stored, read_tensors
 
 Precision = Literal["bf16", "fp8", "int4"]
 """Of the experts, which are nine tenths of the weights; all else is held in the model's dtype."""
@@ -48,7 +48,7 @@ def load_model(
     """
     if not folder.is_dir():
         raise EngineError("checkpoint", f"{folder} is not a folder: name one with config.json and *.safetensors")
-    config, tensors = read_config(folder), read_shards(folder)
+    config, tensors = read_config(folder), read_tensors(folder)
     with torch.device("meta"):
         model = DiffusionGemma(config)
     merged = None if adapter is None else read_adapter(adapter, model)
@@ -61,7 +61,7 @@ def load_model(
         raise EngineError("checkpoint", f"{folder}: {error}") from None
     finally:
         for stored in tensors.values():
-            stored.shard.close()
+            stored.file.close()
     return model.eval().requires_grad_(False)
 
 

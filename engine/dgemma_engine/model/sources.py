@@ -23,7 +23,7 @@ from torch import Tensor
 from ..errors import EngineError
 from . import packing
 from .quantized import Form
-from .shards import Stored
+from .stored import Stored
 
 WIDE = ("BF16", "F16", "F32")
 
