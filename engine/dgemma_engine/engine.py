@@ -20,6 +20,7 @@ from .likelihood import log_likelihoods
 from .model import DiffusionGemma, load_model
 from .prefix_cache import PrefixCache
 from .prompts.chat import ChatTemplate, Turn
+from .quantized_cache import find_quantized
 from .refine import refinement
 from .request import Options
 from .rewrite import Rewrite
@@ -65,7 +66,8 @@ class Engine:
         found = find_checkpoint(model)
         folder, asked = found.folder, found.precision if precision == AUTO else precision
         form = asked if asked in PRECISIONS else None
-        network = load_model(folder, dtype, device, on_progress, form, found.adapter)
+        kept = None if form in (None, "bf16") else find_quantized(folder, form)
+        network = load_model(kept or folder, dtype, device, on_progress, None if kept else form, found.adapter)
         tokenizer = Tokenizer.load(folder, network.config)
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:
             raise EngineError("checkpoint", f"{folder}: dgemma.pinned_signal must be one of {PINNED_SIGNALS}")

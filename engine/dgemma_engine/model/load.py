@@ -16,7 +16,7 @@ from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
 from .packing import group_size
 from .quantized import Form, Quantized, empty_bank, quantize
-from .sources import Matrix, Plain, find_matrix, refused
+from .sources import BANKS, Matrix, Plain, find_bank, find_matrix, refused
 from .stored import Stored, read_tensors
 
 Precision = Literal["bf16", "fp8", "int4"]
@@ -26,8 +26,6 @@ DECODER = "model.decoder."
 ENCODER_SCALAR = "model.encoder.language_model.layers.{}.layer_scalar"
 STAGE = 1 << 26
 """Bytes that are read at once on the way to another device or dtype."""
-BANKS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
-"""The experts' parameters, and what they are made of where every expert is stored alone."""
 
 
 def load_model(
@@ -53,8 +51,8 @@ def load_model(
         model = DiffusionGemma(config)
     merged = None if adapter is None else read_adapter(adapter, model)
     try:
-        plan = _plan(config, model, tensors)
-        _Filling(plan, _Progress(plan.size, on_progress), dtype, torch.device(device), merged).fill(model, precision)
+        plan = _plan(model, tensors)
+        _Filling(plan, Progress(plan.size, on_progress), dtype, torch.device(device), merged).fill(model, precision)
     except EngineError as error:
         if error.code != "checkpoint" or str(error).startswith(str(folder.parent)):
             raise
@@ -92,19 +90,15 @@ class _Plan:
         return embedding.stored.dtype if isinstance(embedding, Plain) else torch.bfloat16
 
 
-def _plan(config: ModelConfig, model: DiffusionGemma, tensors: Mapping[str, Stored]) -> _Plan:
+def _plan(model: DiffusionGemma, tensors: Mapping[str, Stored]) -> _Plan:
     plan, missing = _Plan({}, {}), []
     for name, value in model.state_dict().items():
-        shape = tuple(value.shape)
-        found = find_matrix(tensors, stored_name(name), shape)
-        if found is None and (bank := name.rpartition(".")[2]) in BANKS:
-            experts, lacking = _experts(tensors, name.removesuffix(bank), BANKS[bank], shape)
-            missing += [stored_name(name)] if len(lacking) == config.experts * len(BANKS[bank]) else lacking
-            plan.banks[name] = experts
-        elif found is None:
+        if name.rpartition(".")[2] in BANKS:
+            count, rows, width = value.shape
+            plan.banks[name], lacking = find_bank(tensors, stored_name(name), (count, rows, width))
+            missing += lacking
+        elif (found := find_matrix(tensors, stored_name(name), tuple(value.shape))) is None:
             missing.append(stored_name(name))
-        elif isinstance(found, Plain) and name.rpartition(".")[2] in BANKS:
-            plan.banks[name] = [[Plain(found.stored, expert)] for expert in range(config.experts)]
         else:
             plan.dense[name] = found
     if missing:
@@ -113,26 +107,7 @@ def _plan(config: ModelConfig, model: DiffusionGemma, tensors: Mapping[str, Stor
     return plan
 
 
-def _experts(
-    tensors: Mapping[str, Stored], prefix: str, names: tuple[str, ...], shape: tuple[int, ...]
-) -> tuple[list[list[Matrix]], list[str]]:
-    """The matrices of experts that are stored one by one, and the names of those that are not there."""
-    count, rows, width = shape
-    experts: list[list[Matrix]] = []
-    missing = []
-    for expert in range(count):
-        experts.append([])
-        for name in names:
-            wanted = stored_name(f"{prefix}{expert}.{name}.weight")
-            found = find_matrix(tensors, wanted, (rows // len(names), width))
-            if found is None:
-                missing.append(wanted)
-            else:
-                experts[-1].append(found)
-    return experts, missing
-
-
-class _Progress:
+class Progress:
     """Whoever follows a load hears which share of its bytes is there."""
 
     def __init__(self, size: int, heard: Callable[[float], None] | None) -> None:
@@ -149,7 +124,7 @@ class _Filling:
     """Gives parameters and buffers on the meta device their storage and their values."""
 
     plan: _Plan
-    progress: _Progress
+    progress: Progress
     asked: torch.dtype | None
     device: torch.device
     adapter: Adapter | None

@@ -70,9 +70,9 @@ def dequantize_int4(packed: Tensor, scales: Tensor, dtype: torch.dtype) -> Tenso
 
 
 def quantize_fp8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """`[..., out, in]` → e4m3 of the same shape, scales fp32 `[..., out, 1]`."""
+    """`[..., out, in]` → e4m3 of the same shape, scales fp32 `[..., out, 1]` that bf16 can hold."""
     weight = weight.float()
-    scales = weight.abs().amax(dim=-1, keepdim=True) / FP8_LARGEST
+    scales = (weight.abs().amax(dim=-1, keepdim=True) / FP8_LARGEST).to(torch.bfloat16).float()
     scales = scales.where(scales > 0, 1.0)
     return (weight / scales).clamp_(-FP8_LARGEST, FP8_LARGEST).to(torch.float8_e4m3fn), scales
 

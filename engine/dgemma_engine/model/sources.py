@@ -13,6 +13,7 @@ out: these are computed in bf16 here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -58,20 +59,22 @@ class Matrix(Protocol):
 
 @frozen
 class Plain:
-    """Floating point: a tensor, or one expert's share of a fused one."""
+    """Floating point: a tensor, or the rows from `first` on of one matrix of a fused bank."""
 
     stored: Stored
     expert: int | None = None
+    first: int = 0
+    count: int = 0
     form: Form = "plain"
     group: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.stored.shape if self.expert is None else self.stored.row_shape
+        return self.stored.shape if self.expert is None else (self.count, self.stored.shape[-1])
 
     @property
     def size(self) -> int:
-        return self.stored.size if self.expert is None else self.stored.size // self.stored.rows
+        return math.prod(self.shape) * self.stored.dtype.itemsize
 
     def parts(self) -> tuple[Tensor, ...]:
         out = torch.empty(self.shape, dtype=self.stored.dtype)
@@ -80,7 +83,10 @@ class Plain:
 
     def read_into(self, out: Tensor) -> None:
         """Fill `out`, contiguous in host memory and of the stored dtype."""
-        self.stored.read_into(out, self.expert or 0)
+        if self.expert is None:
+            self.stored.read_into(out)
+        else:
+            self.stored.flat().read_into(out, self.expert * self.stored.shape[1] + self.first)
 
     def widened(self, parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
         return parts[0].to(dtype)
@@ -169,6 +175,33 @@ class PackedFloat4:
 
     def widened(self, parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
         return packing.dequantize_nvfp4(parts[0], parts[1], parts[2], dtype)
+
+
+BANKS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
+"""The experts' banks, and what each matrix of them is made of, top to bottom, where every expert is stored alone."""
+
+
+def find_bank(
+    tensors: Mapping[str, Stored], name: str, shape: tuple[int, int, int]
+) -> tuple[list[list[Matrix]], list[str]]:
+    """The matrices of a bank, `name` ending in one of `BANKS`, expert by expert, and the names of what is missing."""
+    count, height, _ = shape
+    prefix, _, bank = name.rpartition(".")
+    made_of = BANKS[bank]
+    height //= len(made_of)
+    fused = find_matrix(tensors, name, shape) if name in tensors else None
+    if isinstance(fused, Plain):
+        firsts = range(0, shape[1], height)
+        return [[Plain(fused.stored, expert, first, height) for first in firsts] for expert in range(count)], []
+    experts: list[list[Matrix]] = []
+    missing = []
+    for expert in range(count):
+        names = [f"{prefix}.{expert}.{one}.weight" for one in made_of]
+        found = [find_matrix(tensors, one, (height, shape[2])) for one in names]
+        missing += [one for one, matrix in zip(names, found, strict=True) if matrix is None]
+        experts.append([matrix for matrix in found if matrix is not None])
+    # None at all: it was rather the bank that was meant.
+    return experts, [name] if len(missing) == count * len(made_of) else missing
 
 
 def find_matrix(tensors: Mapping[str, Stored], name: str, shape: tuple[int, ...]) -> Matrix | None:

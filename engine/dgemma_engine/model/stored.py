@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from torch import Tensor
 
 from ..errors import EngineError
@@ -62,6 +62,10 @@ class Stored:
     @property
     def row_shape(self) -> tuple[int, ...]:
         return self.shape[1:]
+
+    def flat(self) -> Stored:
+        """The same values as one matrix, of the rows of all its matrices."""
+        return evolve(self, shape=(math.prod(self.shape[:-1]), self.shape[-1]))
 
     def read(self, first: int = 0, count: int | None = None) -> Tensor:
         """Rows `first` to `first + count`, in host memory."""
