@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -9,6 +11,10 @@ from torch import Tensor, nn
 from .attention import RMSNorm
 from .config import ModelConfig
 from .quantized import Quantized
+
+Bank = nn.Parameter | Tensor | Quantized
+Kernel = Callable[[Tensor, Tensor, Tensor, Bank, Bank], Tensor]
+"""Rows, their experts' weights and index, and the two banks, to what the experts make of the rows."""
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -67,6 +73,8 @@ class Experts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dense = config.experts <= self.DENSE_RATIO * config.experts_per_token
+        self.kernel: Kernel | None = None
+        """A grouped product that reads quantised banks as they are, where there is one for the device."""
         shape = (config.experts, 2 * config.expert_size, config.hidden_size)
         self.gate_up_proj = nn.Parameter(torch.empty(shape))
         self.down_proj = nn.Parameter(torch.empty(config.experts, config.hidden_size, config.expert_size))
@@ -75,15 +83,16 @@ class Experts(nn.Module):
         """Rows `[N, D]`, their experts' `weights` and `index` `[N, k]` → `[N, D]`."""
         up, down = self.gate_up_proj, self.down_proj
         if isinstance(up, Quantized) or isinstance(down, Quantized):
-            return self._each(x, weights, index)
+            return self._each(x, weights, index) if self.kernel is None else self.kernel(x, weights, index, up, down)
         if self.dense:
-            return self._all(x, weights, index, up, down)
+            return self._all(x, weights, index)
         if x.is_cuda and x.dtype == torch.bfloat16 and hasattr(torch, "_grouped_mm"):
-            return self._grouped(x, weights, index, up, down)
+            return self._grouped(x, weights, index)
         return self._each(x, weights, index)
 
-    def _all(self, x: Tensor, weights: Tensor, index: Tensor, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    def _all(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Every expert for every row, the unchosen ones weighted zero: a plain MLP of width E·size."""
+        gate_up_proj, down_proj = self._plain()
         count, width, hidden = gate_up_proj.shape
         spread = torch.zeros(x.shape[0], count, dtype=weights.dtype, device=x.device)
         spread = spread.scatter(1, index, weights).to(x.dtype)
@@ -102,8 +111,9 @@ class Experts(nn.Module):
             out.index_add_(0, rows, (inner * weights[rows, slot, None]).to(x.dtype))
         return out
 
-    def _grouped(self, x: Tensor, weights: Tensor, index: Tensor, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    def _grouped(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Rows sorted by expert, one grouped GEMM up and one down, no host sync."""
+        gate_up_proj, down_proj = self._plain()
         rows, chosen = index.shape
         order = index.flatten().argsort()
         counts = F.one_hot(index.flatten(), gate_up_proj.shape[0]).sum(dim=0)
@@ -115,3 +125,10 @@ class Experts(nn.Module):
         back = torch.empty_like(order)
         back[order] = torch.arange(order.numel(), device=x.device)
         return inner[back].view(rows, chosen, -1).sum(dim=1)
+
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        """The banks, which are not quantised."""
+        up, down = self.gate_up_proj, self.down_proj
+        assert not isinstance(up, Quantized)
+        assert not isinstance(down, Quantized)
+        return up, down

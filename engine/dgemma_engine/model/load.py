@@ -10,6 +10,7 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
+from .. import kernels
 from ..errors import EngineError
 from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
@@ -60,6 +61,8 @@ def load_model(
     finally:
         for stored in tensors.values():
             stored.file.close()
+    if kernels.usable(torch.device(device)):
+        kernels.use(model)
     return model.eval().requires_grad_(False)
 
 
