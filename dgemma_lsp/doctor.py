@@ -119,9 +119,7 @@ def _devices(devices: list[dict[str, Any]]) -> Finding:
 
 
 def _rates(rates: dict[str, Any]) -> Finding:
-    copy, matrix, matrix8 = (rates[name] for name in ("copy", "matrix", "matrix8"))
-    narrow = f", {matrix8 / 1e12:.1f} TFLOP/s in 8 bits" if matrix8 > matrix else ""
-    detail = f"copies {copy / 1e9:.0f} GB/s, multiplies {matrix / 1e12:.1f} TFLOP/s in bf16{narrow}"
+    detail = f"copies {rates['copy'] / 1e9:.0f} GB/s, multiplies {rates['matrix'] / 1e12:.1f} TFLOP/s in bf16"
     return Finding("rates", True, detail, rates)
 
 

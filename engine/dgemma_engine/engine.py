@@ -20,12 +20,14 @@ from .likelihood import log_likelihoods
 from .model import DiffusionGemma, load_model
 from .prefix_cache import PrefixCache
 from .prompts.chat import ChatTemplate, Turn
+from .quantized_cache import find_quantized
 from .refine import refinement
 from .request import Options
 from .rewrite import Rewrite
 from .sampler import PINNED_SIGNALS, Schedule
 from .steps import Steps, drive
 from .tokenizer import Tokenizer
+from .wire.model_name import AUTO, PRECISIONS
 
 DEFAULT_CONTEXT = 8192
 DEFAULT_PASSES = 16
@@ -41,6 +43,8 @@ class Engine:
     prefixes: PrefixCache
     load_ms: float
     template: ChatTemplate | None = None
+    window: int = DEFAULT_CONTEXT
+    """Prefix tokens that there is memory for."""
 
     @classmethod
     def load(
@@ -49,26 +53,34 @@ class Engine:
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         on_progress: Callable[[float], None] | None = None,
+        precision: str = AUTO,
+        window: int = DEFAULT_CONTEXT,
     ) -> Engine:
-        """Load the packaged `nano` or a folder in the Hugging Face layout; raises `EngineError("checkpoint")`.
+        """Load what `model` names, see `wire.ModelName`; raises `EngineError("checkpoint")`.
 
-        `on_progress` hears which share of the weights is there.
+        `precision` is that of the experts, by default what the name asks for, else as they are stored; see
+        `load_model`. A prefix never has more than `window` tokens. `on_progress` hears which share of the weights is
+        there.
         """
         started = time.monotonic()
-        folder = find_checkpoint(model).folder
-        network = load_model(folder, dtype, device, on_progress)
+        found = find_checkpoint(model)
+        folder, asked = found.folder, found.precision if precision == AUTO else precision
+        form = asked if asked in PRECISIONS else None
+        kept = None if form in (None, "bf16") else find_quantized(folder, form)
+        network = load_model(kept or folder, dtype, device, on_progress, None if kept else form, found.adapter)
         tokenizer = Tokenizer.load(folder, network.config)
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:
             raise EngineError("checkpoint", f"{folder}: dgemma.pinned_signal must be one of {PINNED_SIGNALS}")
         schedule = read_schedule(folder)
         template = ChatTemplate.read(folder)
-        return cls(network, tokenizer, schedule, PrefixCache(network), 1000 * (time.monotonic() - started), template)
+        took = 1000 * (time.monotonic() - started)
+        return cls(network, tokenizer, schedule, PrefixCache(network), took, template, window)
 
     @property
     def context(self) -> int:
         """Prefix tokens that a request may use: what the checkpoint was trained on, or a bound."""
         config = self.model.config
-        return min(config.traits.context or DEFAULT_CONTEXT, config.max_positions - config.canvas_length)
+        return min(config.traits.context or self.window, self.window, config.max_positions - config.canvas_length)
 
     @torch.inference_mode()
     def fill(

@@ -19,11 +19,10 @@ CONTEXT = 2048
 
 @frozen
 class Rates:
-    """Of one device: bytes/s of a copy (read and written ones count), FLOP/s of products in 16 and in 8 bits."""
+    """Of one device: bytes/s of a copy (read and written ones count), FLOP/s of matrix products in bf16."""
 
     copy: float
     matrix: float
-    matrix8: float
 
 
 @frozen
@@ -33,11 +32,9 @@ class Part:
     name: str
     bytes: float
     flops: float
-    in_8_bits: bool = False
 
     def seconds(self, rates: Rates) -> float:
-        matrix = rates.matrix8 if self.in_8_bits else rates.matrix
-        return max(self.bytes / rates.copy, self.flops / matrix)
+        return max(self.bytes / rates.copy, self.flops / rates.matrix)
 
 
 def pass_ms(footprint: Footprint, precision: str, canvas: int, rates: Rates, context: int = CONTEXT) -> float:
@@ -48,30 +45,26 @@ def pass_ms(footprint: Footprint, precision: str, canvas: int, rates: Rates, con
 def parts(footprint: Footprint, precision: str, canvas: int, context: int = CONTEXT) -> list[Part]:
     """What a pass consists of."""
     config = footprint.config
-    in_8_bits = precision == "fp8"
     head = footprint.embedding_weights
     # Logits and the soft embedding are read and written in 16 bits at least.
     rows = 2 * canvas * config.vocab_size
     return [
-        _experts(footprint, precision, canvas, in_8_bits),
-        *(
-            Part(name, footprint.linear_bytes(weights, precision), 2 * canvas * weights, in_8_bits)
-            for name, weights in _linear(footprint)
-        ),
+        _experts(footprint, precision, canvas),
+        *(Part(name, footprint.element * weights, 2 * canvas * weights) for name, weights in _linear(footprint)),
         Part("logits", footprint.element * head + rows, 2 * canvas * head),
         Part("soft embedding", footprint.element * head + rows, 2 * canvas * head),
         Part("attention", footprint.kv * (context + canvas), _attention_flops(config, canvas, context)),
     ]
 
 
-def _experts(footprint: Footprint, precision: str, canvas: int, in_8_bits: bool) -> Part:
+def _experts(footprint: Footprint, precision: str, canvas: int) -> Part:
     config = footprint.config
     chosen = canvas * config.experts_per_token
     touched = 1 - (1 - config.experts_per_token / config.experts) ** canvas
     values = chosen * (2 * config.hidden_size + 3 * config.expert_size) * len(config.layers)
     weights = chosen * 3 * config.hidden_size * config.expert_size * len(config.layers)
     read = touched * footprint.expert_bytes(precision) + 2 * values
-    return Part("experts", read, 2 * weights, in_8_bits)
+    return Part("experts", read, 2 * weights)
 
 
 def _linear(footprint: Footprint) -> list[tuple[str, int]]:

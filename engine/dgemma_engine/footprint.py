@@ -11,11 +11,9 @@ from attrs import frozen
 
 from .errors import EngineError
 from .model.config import ModelConfig, read_config
-from .shards import stored_dtype
+from .shards import stored_dtype, stored_form
 from .wire.model_name import AUTO, PRECISIONS
 
-SCALE_BITS = 16
-"""Of the scale that a group of quantised weights shares."""
 PREFILL_ROWS = 512
 """Tokens of a prefix that are encoded together, see `prefix_cache.CHUNK_ROWS`."""
 VOCABULARY_COPIES = 4
@@ -28,33 +26,38 @@ LEAST_WINDOW = 1024
 
 @frozen
 class Layout:
-    """Bits of a weight in the experts and in the other linear layers; `group` weights of an expert share a scale.
+    """How the experts, which are nine tenths of the weights, are held; `group` of them share a scale, else a row does.
 
-    Without groups a row does, as everywhere in the linear layers.
-
-    Embedding, router and norms are never quantised: an 8-bit embedding flattens the tail of the logits.
+    All else is never quantised in memory: an 8-bit embedding flattens the tail of the logits, and the dense layers are
+    few.
     """
 
-    experts: float
-    linear: float
+    bits: int
     group: int | None = None
+    scale_bits: int = 16
 
-
-PLAIN = Layout(16, 16)
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 """Its dtype is that of everything which is not quantised."""
 
-LAYOUTS = {"fp8": Layout(8, 8), "int4": Layout(4, 16, group=32)}
-"""Of the quantised precisions. Resident at the released shape: fp8 26.0 GB, int4 17.7 GB."""
+LAYOUTS = {
+    "fp8": Layout(8, scale_bits=32),
+    "int4": Layout(4, group=32),
+    "nvfp4": Layout(4, group=16, scale_bits=8),
+}
+"""Of the quantised forms. At the released shape 27.7, 17.7 and 17.7 GB."""
 
 
 @frozen
 class Footprint:
-    """A model's sizes; `element` is the bytes of an unquantised weight, a key or a value."""
+    """A model's sizes; `element` is the bytes of an unquantised weight, a key or a value.
+
+    `stored` is the form in which the files have the experts, when that is a quantised one.
+    """
 
     config: ModelConfig
     element: int = 2
+    stored: str | None = None
 
     @property
     def expert_weights(self) -> int:
@@ -86,17 +89,17 @@ class Footprint:
 
     def weights(self, precision: str) -> int:
         """Of all weights with their scales."""
-        plain = self.element * (self.embedding_weights + self.plain_weights)
-        return self.expert_bytes(precision) + self.linear_bytes(self.linear_weights, precision) + plain
+        plain = self.linear_weights + self.embedding_weights + self.plain_weights
+        return self.expert_bytes(precision) + self.element * plain
 
     def expert_bytes(self, precision: str) -> int:
         """Of all experts with their scales."""
-        layout = LAYOUTS.get(precision, PLAIN)
-        return self._quantised(self.expert_weights, layout.experts, layout.group)
-
-    def linear_bytes(self, weights: int, precision: str) -> int:
-        """Of so many weights of linear layers with their scales."""
-        return self._quantised(weights, LAYOUTS.get(precision, PLAIN).linear)
+        layout = LAYOUTS.get(precision)
+        if layout is None:
+            return self.element * self.expert_weights
+        # One scale a row is one for `hidden_size` weights or so, which no sum of these shows.
+        bits = layout.bits + layout.scale_bits / (layout.group or self.config.hidden_size)
+        return int(self.expert_weights * bits / 8)
 
     @property
     def kv(self) -> int:
@@ -129,16 +132,11 @@ class Footprint:
             window = max(LEAST_WINDOW, window // 2)
         return window
 
-    def _quantised(self, weights: int, bits: float, group: int | None = None) -> int:
-        if bits >= 16:
-            return self.element * weights
-        # One scale a row is one for `hidden_size` weights or so, which no sum of these shows.
-        return int(weights * (bits + SCALE_BITS / (group or self.config.hidden_size)) / 8)
-
 
 def read_footprint(folder: Path) -> Footprint:
     """Of the checkpoint in `folder`, by its config and its files' headers. Raises `EngineError("checkpoint")`."""
-    return Footprint(read_config(folder), 4 if stored_dtype(folder, EMBEDDING) == "F32" else 2)
+    element = 4 if stored_dtype(folder, EMBEDDING) == "F32" else 2
+    return Footprint(read_config(folder), element, stored_form(folder))
 
 
 @frozen
@@ -157,10 +155,13 @@ def choose(
 ) -> Choice:
     """What to load into `free` bytes: `precision`, where it is `auto` the most exact one of `offered` that fits.
 
+    A checkpoint whose files are quantised is no more exact in another form: `auto` keeps theirs.
+
     Where nothing fits with `window` (by default the model's), the last one of them is tried with smaller windows.
     Raises `EngineError("memory")`, which says how much is missing and what would fit.
     """
     window = footprint.window if window is None else window
+    offered = (footprint.stored,) if footprint.stored else offered
     tried = offered if precision == AUTO else (precision,)
     for one in tried:
         need = footprint.peak(one, window)

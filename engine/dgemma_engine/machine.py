@@ -66,6 +66,8 @@ def model_report(
 ) -> dict[str, Any]:
     """What of one model fits into `free` bytes of a device with `total`, and how fast it is."""
     context = min(CONTEXT, footprint.window)
+    # What is quantised in its files gets no more exact by another form.
+    forms = (footprint.stored,) if footprint.stored else PRECISIONS
     rows = [
         {
             "precision": precision,
@@ -75,7 +77,7 @@ def model_report(
             "window": footprint.widest(precision, free),
             "ms": {str(canvas): round(pass_ms(footprint, precision, canvas, rates, context), 2) for canvas in CANVASES},
         }
-        for precision in PRECISIONS
+        for precision in forms
     ]
     wish = ModelName.parse(name).precision
     try:
@@ -89,14 +91,15 @@ def model_report(
         **chosen,
         "context": context,
         "precisions": rows,
-        "advice": advice(footprint, wish, chosen["precision"], free, total, kind),
+        "advice": advice(footprint, forms if wish == AUTO else (wish,), chosen["precision"], free, total, kind),
     }
 
 
-def advice(footprint: Footprint, wish: str, chosen: str | None, free: int, total: int, kind: str) -> list[str]:
-    """What to change to have more of a model than fits now."""
+def advice(
+    footprint: Footprint, tried: tuple[str, ...], chosen: str | None, free: int, total: int, kind: str
+) -> list[str]:
+    """What to change to have more of a model than fits now: one of `tried` before the `chosen` precision."""
     said: list[str] = []
-    tried = PRECISIONS if wish == AUTO else (wish,)
     where = "memory" if kind == "cpu" else "GPU memory"
     better = tried[: tried.index(chosen)] if chosen in tried else tried
     for precision in better:
@@ -106,8 +109,9 @@ def advice(footprint: Footprint, wish: str, chosen: str | None, free: int, total
             said.append(f"close what holds {taken}, and {precision} fits")
             break
     if chosen is None and not said:
-        least = footprint.peak("int4", min(LEAST_WINDOW, footprint.window))
-        said.append(f"int4 with a window of {LEAST_WINDOW} tokens takes {gigabytes(least)} of {where}; nano runs here")
+        window = min(LEAST_WINDOW, footprint.window)
+        least = gigabytes(footprint.peak(tried[-1], window))
+        said.append(f"{tried[-1]} with a window of {window} tokens takes {least} of {where}; nano runs here")
     if kind == "cpu" and shutil.which("nvidia-smi"):
         said.append("there is an NVIDIA driver, but this torch sees no GPU: install torch for CUDA")
     elif kind == "cpu" and footprint.weights("int4") > 2e9:

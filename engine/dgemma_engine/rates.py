@@ -55,32 +55,13 @@ def measure(device: str, free: int) -> Rates:
     other = torch.randn(width, width, device=device).to(torch.bfloat16)
     flops = 2 * width**3
     matrix = flops / _best(lambda: one @ other, device)
-    return Rates(copy, matrix, max(matrix, _in_8_bits(one, other, flops, device)))
+    return Rates(copy, matrix)
 
 
 def _copied(size: int, device: str) -> float:
     source = torch.empty(size, dtype=torch.uint8, device=device).fill_(1)
     target = torch.empty_like(source)
     return 2 * size / _best(lambda: target.copy_(source), device)
-
-
-def _in_8_bits(one: torch.Tensor, other: torch.Tensor, flops: int, device: str) -> float:
-    """Zero where products in 8 bits have no units of their own: weights are widened before."""
-    if device != "cuda":
-        return 0.0
-    try:
-        scale = torch.ones((), device=device)
-        left, right = one.to(torch.float8_e4m3fn), other.to(torch.float8_e4m3fn).t()
-
-        # There is no public name for it.
-        scaled = torch._scaled_mm  # pyright: ignore[reportPrivateImportUsage]
-
-        def multiply() -> None:
-            scaled(left, right, scale_a=scale, scale_b=scale, out_dtype=torch.bfloat16)
-
-        return flops / _best(multiply, device)
-    except (AttributeError, RuntimeError, ValueError):
-        return 0.0
 
 
 def _best(work: Callable[[], object], device: str) -> float:

@@ -109,8 +109,13 @@ class Residents:
             return
         resident = Resident(name, self._unload_s, instructed=follows_instructions(name))
         on_progress(0.0)
-        threading.Thread(target=self._load, args=(resident, on_progress), name=f"load {name}", daemon=True).start()
+        loading = threading.Thread(target=self._load, args=(resident, on_progress), name=f"load {name}", daemon=True)
         self._by_name[name] = resident
+        try:
+            loading.start()
+        except BaseException:
+            del self._by_name[name]
+            raise
 
     def failed(self) -> list[Resident]:
         """Those whose loading ended in an error; they are forgotten."""
@@ -187,7 +192,8 @@ class Residents:
             wish, footprint = wished(resident.name)
             resident.choice = self._chosen(resident.name, wish, self._free(resident.name), footprint)
             log.info("%s is loaded in %s", resident.name, resident.choice.reason)
-            engine = engine_class.load(resident.name, device=device, on_progress=heard)
+            form = {"precision": resident.choice.precision, "window": resident.choice.window}
+            engine = engine_class.load(resident.name, device=device, on_progress=heard, **form)
             resident.used = resident.loaded = time.monotonic()
             resident.engine = engine
             log.info("%s loaded in %.0f ms, %d bytes", resident.name, 1000 * (resident.loaded - started), _size(engine))

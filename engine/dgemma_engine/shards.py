@@ -56,8 +56,8 @@ def read_index(index: Path) -> dict[str, str]:
     return names
 
 
-def read_header(path: Path) -> dict[str, dict[str, Any]]:
-    """By tensor `dtype` (`BF16`, `U8` …), `shape` and `data_offsets`.
+def read_header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """By tensor `dtype` (`BF16`, `U8` …), `shape` and `data_offsets`, and the byte from which those count.
 
     Raises `EngineError("checkpoint")` for a file that is no safetensors file, or is shorter or longer than it says.
     """
@@ -70,9 +70,9 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
                 raise EngineError("checkpoint", f"{path} is no safetensors file, or a cut one of {size} bytes")
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
-        expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if any("dtype" not in entry or "shape" not in entry for entry in header.values()):
+        if not all(map(_is_whole, header.values())):
             raise ValueError
+        expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         why = error.strerror if isinstance(error, OSError) else "its header is broken"
         raise EngineError("checkpoint", f"{path} is not a readable safetensors file: {why}") from None
@@ -80,7 +80,13 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
         raise EngineError(
             "checkpoint", f"{path} has {size} bytes, its header promises {expected}: download or copy it again"
         )
-    return header
+    return header, 8 + length
+
+
+def _is_whole(entry: dict[str, Any]) -> bool:
+    first, last = entry["data_offsets"]
+    numbers = (*entry["shape"], first, last)
+    return isinstance(entry["dtype"], str) and all(type(one) is int and one >= 0 for one in numbers) and first <= last
 
 
 def check_weights(folder: Path) -> int:
@@ -89,7 +95,7 @@ def check_weights(folder: Path) -> int:
     Raises `EngineError("checkpoint")`, which names the file.
     """
     files = weight_files(folder)
-    headers = {path.name: read_header(path) for path in files}
+    headers = {path.name: read_header(path)[0] for path in files}
     index = folder / INDEX
     for tensor, name in (read_index(index) if index.is_file() else {}).items():
         if tensor not in headers[name]:
@@ -100,7 +106,19 @@ def check_weights(folder: Path) -> int:
 def stored_dtype(folder: Path, tensor: str) -> str | None:
     """The dtype of a tensor in the files, such as `BF16`; None when they have none of that name."""
     for path in weight_files(folder):
-        entry = read_header(path).get(tensor)
+        entry = read_header(path)[0].get(tensor)
         if entry is not None:
             return str(entry["dtype"])
+    return None
+
+
+def stored_form(folder: Path) -> str | None:
+    """The quantised form of the experts in the files: `fp8`, `int4` or `nvfp4`; None when they are plain."""
+    forms = {("F8_E4M3", "weight"): "fp8", ("I32", "weight_packed"): "int4"}
+    forms |= {("U8", "weight"): "nvfp4", ("U8", "weight_packed"): "nvfp4"}
+    for path in weight_files(folder):
+        for name, entry in read_header(path)[0].items():
+            part = name.rpartition(".")[2]
+            if ".experts." in name and (entry["dtype"], part) in forms:
+                return forms[entry["dtype"], part]
     return None

@@ -163,7 +163,9 @@ class LoadingGate:
         self._reached = threading.Semaphore(0)
         load = engine.load_model
 
-        def gated(folder: Any, dtype: Any, device: Any, on_progress: Callable[[float], None]) -> DiffusionGemma:
+        def gated(
+            folder: Any, dtype: Any, device: Any, on_progress: Callable[[float], None], *form: Any
+        ) -> DiffusionGemma:
             self.loads.append(str(folder))
             waited = False
 
@@ -175,7 +177,7 @@ class LoadingGate:
                     self._reached.release()
                     assert self._open.wait(WAIT_S), f"nobody let {folder} load"
 
-            return load(folder, dtype, device, heard)
+            return load(folder, dtype, device, heard, *form)
 
         patch.setattr(engine, "load_model", gated)
 

@@ -125,7 +125,7 @@ def test_what_is_here_is_listed_without_a_network(
     [
         ("a/b", 80e9, "bf16", "bf16: 53.5 GB of 80.0 GB free with a window of 8192 tokens"),
         ("a/b", 24e9, "int4", "int4: 20.6 GB of 24.0 GB free"),
-        ("a/b@fp8", 80e9, "fp8", "fp8: 29.0 GB"),
+        ("a/b@fp8", 80e9, "fp8", "fp8: 30.7 GB"),
         ("a/b@bf16", 24e9, None, "27.9 GB too little; int4 would fit"),
         ("a/b", 8e9, None, "int4 needs"),
     ],

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections import namedtuple
 from typing import Any
 
 import pytest
 import torch
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,22 +21,28 @@ from dgemma_engine.model.config import parse_config
 from dgemma_engine.released import released_config
 
 RELEASED = Footprint(parse_config(released_config()))
-H200 = Rates(4.3e12, 790e12, 1580e12)
+H200 = Rates(4.3e12, 790e12)
 GB = 10**9
 
 
-@pytest.mark.parametrize(
-    ("precision", "ms"),
-    [("bf16", (13.2, 12.4, 12.1)), ("fp8", (7.4, 6.7, 6.5)), ("int4", (5.4, None, None))],
-)
-def test_a_pass_takes_what_was_computed(
-    monkeypatch: pytest.MonkeyPatch, precision: str, ms: tuple[float | None, ...]
-) -> None:
-    # What was computed then had groups of 64.
-    monkeypatch.setitem(LAYOUTS, "int4", Layout(4, 16, group=64))
-    for canvas, expected in zip((256, 128, 64), ms, strict=True):
-        if expected is not None:
-            assert pass_ms(RELEASED, precision, canvas, H200) == pytest.approx(expected, abs=0.1)
+@pytest.mark.parametrize(("canvas", "ms"), [(256, 13.2), (128, 12.4), (64, 12.1)])
+def test_a_pass_takes_what_was_computed(canvas: int, ms: float) -> None:
+    assert pass_ms(RELEASED, "bf16", canvas, H200) == pytest.approx(ms, abs=0.1)
+
+
+def test_groups_of_64_take_what_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LAYOUTS, "int4", Layout(4, group=64))
+    assert pass_ms(RELEASED, "int4", 256, H200) == pytest.approx(5.4, abs=0.1)
+
+
+@pytest.mark.parametrize(("canvas", "ms"), [(256, 7.4), (128, 6.7), (64, 6.5)])
+def test_linear_layers_in_8_bits_would_take_what_was_computed(canvas: int, ms: float) -> None:
+    """Half the bytes at twice the rate; the engine's own fp8 is that of the experts alone, and takes half a ms more."""
+    linear = {"attention projections", "dense MLP", "self-conditioning"}
+    found = parts(RELEASED, "fp8", canvas)
+    halved = [evolve(one, bytes=one.bytes / 2, flops=one.flops / 2) if one.name in linear else one for one in found]
+    assert 1000 * sum(one.seconds(H200) for one in halved) == pytest.approx(ms, abs=0.1)
+    assert 0.2 < pass_ms(RELEASED, "fp8", canvas, H200) - ms < 0.6
 
 
 def test_its_parts_are_those_of_the_network() -> None:
@@ -57,11 +63,11 @@ def test_its_parts_are_those_of_the_network() -> None:
 
 @given(st.integers(1, 256), st.floats(1e9, 1e13), st.floats(1e10, 1e15))
 def test_a_better_machine_is_never_slower(canvas: int, copy: float, matrix: float) -> None:
-    rates = Rates(copy, matrix, matrix)
+    rates = Rates(copy, matrix)
     for precision in ("bf16", "fp8", "int4"):
         base = pass_ms(RELEASED, precision, canvas, rates)
-        assert pass_ms(RELEASED, precision, canvas, Rates(2 * copy, matrix, matrix)) <= base
-        assert pass_ms(RELEASED, precision, canvas, Rates(copy, 2 * matrix, 2 * matrix)) <= base
+        assert pass_ms(RELEASED, precision, canvas, Rates(2 * copy, matrix)) <= base
+        assert pass_ms(RELEASED, precision, canvas, Rates(copy, 2 * matrix)) <= base
         assert pass_ms(RELEASED, precision, canvas + 1, rates) >= base
     assert pass_ms(RELEASED, "int4", canvas, rates) <= pass_ms(RELEASED, "bf16", canvas, rates)
 
@@ -75,7 +81,7 @@ def advice(free: float, total: float, kind: str = "cuda", name: str = "a/b") -> 
     [
         (78 * GB, 80 * GB, "cuda", ""),
         (40 * GB, 80 * GB, "cuda", "close what holds 13.5 GB of the 40.0 GB of GPU memory in use, and bf16 fits"),
-        (20 * GB, 48 * GB, "cuda", "close what holds 9.0 GB of the 28.0 GB of GPU memory in use, and fp8 fits"),
+        (20 * GB, 48 * GB, "cuda", "close what holds 10.7 GB of the 28.0 GB of GPU memory in use, and fp8 fits"),
         (22 * GB, 24 * GB, "cuda", ""),
         (12 * GB, 24 * GB, "cuda", "close what holds 8.6 GB of the 12.0 GB of GPU memory in use, and int4 fits"),
         (7 * GB, 8 * GB, "cuda", "int4 with a window of 1024 tokens takes 19.0 GB of GPU memory; nano runs here"),
@@ -109,7 +115,11 @@ def test_a_report_has_a_row_for_each_precision() -> None:
     assert "int4 would fit" in named["reason"]
 
 
-Capability = namedtuple("Capability", "major minor")
+def test_what_is_quantised_in_its_files_has_one_row() -> None:
+    report = model_report("a/b", evolve(RELEASED, stored="nvfp4"), 16 * GB, 24 * GB, H200, "cuda")
+    assert [row["precision"] for row in report["precisions"]] == ["nvfp4"]
+    assert report["precision"] is None
+    assert report["advice"] == ["close what holds 4.6 GB of the 8.0 GB of GPU memory in use, and nvfp4 fits"]
 
 
 @pytest.mark.parametrize(
@@ -167,11 +177,11 @@ def test_the_tool_measures_and_tells() -> None:
     assert list(found) == ["devices", "rates", "released", "chosen"]
     rates = found["rates"]
     assert 1e8 < rates["copy"] < 1e14
-    assert 1e8 < rates["matrix"] <= rates["matrix8"] < 1e17
+    assert 1e8 < rates["matrix"] < 1e17
     assert found["chosen"]["name"] == "nano@bf16"
     assert found["chosen"]["context"] == 384
     (row,) = [row for row in found["released"]["precisions"] if row["precision"] == "bf16"]
-    measured = Rates(rates["copy"], rates["matrix"], rates["matrix8"])
+    measured = Rates(rates["copy"], rates["matrix"])
     assert row["ms"]["256"] == pytest.approx(pass_ms(RELEASED, "bf16", 256, measured), abs=0.01)
 
 

@@ -19,6 +19,7 @@ from .cache import KVCache
 from .config import ModelConfig
 from .layers import Layer, SelfConditioning
 from .rows import Rows, attention, place
+from .sided import Sides
 
 
 class DiffusionGemma(nn.Module):
@@ -33,6 +34,7 @@ class DiffusionGemma(nn.Module):
         self.layers = nn.ModuleList(Layer(config, shape) for shape in config.layers)
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.self_conditioning = SelfConditioning(config)
+        self.sides = Sides()
         self._frequencies: dict[tuple[str, torch.device], Tensor] = {}
 
     @property
@@ -102,6 +104,7 @@ class DiffusionGemma(nn.Module):
         positions = torch.cat([segment.positions for segment in segments])[None]
         turns = {kind: rotation(self.frequencies(kind), positions, x.dtype) for kind in self.config.ropes}
         encoded = sum(segment.rows.ids.numel() for segment in segments if segment.rows.encoder)
+        self.sides.encoded = encoded
         for index, (layer, shape) in enumerate(zip(self.layers, self.config.layers, strict=True)):
             x = layer(x, turns[shape.kind], attention(segments, index, shape.kind), encoded)
         x = self.norm(x)[0]

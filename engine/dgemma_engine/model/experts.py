@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .attention import RMSNorm
 from .config import ModelConfig
+from .quantized import Quantized
+
+Bank = nn.Parameter | Tensor | Quantized
+Kernel = Callable[[Tensor, Tensor, Tensor, Bank, Bank], Tensor]
+"""Rows, their experts' weights and index, and the two banks, to what the experts make of the rows."""
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -52,10 +59,13 @@ class Router(nn.Module):
 
 
 class Experts(nn.Module):
-    """Gated MLPs whose weights are fused into two 3-D parameters, gate and up in one.
+    """Gated MLPs whose weights are fused into two 3-D banks, gate and up in one.
 
-    `gate_up_proj` `[E, 2·size, D]`, `down_proj` `[E, D, size]`.
+    `gate_up_proj` `[E, 2·size, D]`, `down_proj` `[E, D, size]`: parameters, or quantised.
     """
+
+    gate_up_proj: nn.Parameter | Quantized
+    down_proj: nn.Parameter | Quantized
 
     # With this few experts a token, one wide matmul over all of them beats gathering rows expert by expert.
     DENSE_RATIO = 4
@@ -63,12 +73,17 @@ class Experts(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.dense = config.experts <= self.DENSE_RATIO * config.experts_per_token
+        self.kernel: Kernel | None = None
+        """A grouped product that reads quantised banks as they are, where there is one for the device."""
         shape = (config.experts, 2 * config.expert_size, config.hidden_size)
         self.gate_up_proj = nn.Parameter(torch.empty(shape))
         self.down_proj = nn.Parameter(torch.empty(config.experts, config.hidden_size, config.expert_size))
 
     def forward(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Rows `[N, D]`, their experts' `weights` and `index` `[N, k]` → `[N, D]`."""
+        up, down = self.gate_up_proj, self.down_proj
+        if isinstance(up, Quantized) or isinstance(down, Quantized):
+            return self._each(x, weights, index) if self.kernel is None else self.kernel(x, weights, index, up, down)
         if self.dense:
             return self._all(x, weights, index)
         if x.is_cuda and x.dtype == torch.bfloat16 and hasattr(torch, "_grouped_mm"):
@@ -77,16 +92,17 @@ class Experts(nn.Module):
 
     def _all(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Every expert for every row, the unchosen ones weighted zero: a plain MLP of width E·size."""
-        count, width, hidden = self.gate_up_proj.shape
+        gate_up_proj, down_proj = self._plain()
+        count, width, hidden = gate_up_proj.shape
         spread = torch.zeros(x.shape[0], count, dtype=weights.dtype, device=x.device)
         spread = spread.scatter(1, index, weights).to(x.dtype)
-        gate, up = F.linear(x, self.gate_up_proj.view(-1, hidden)).view(-1, count, width).chunk(2, dim=-1)
+        gate, up = F.linear(x, gate_up_proj.view(-1, hidden)).view(-1, count, width).chunk(2, dim=-1)
         inner = gelu(gate) * up * spread[..., None]
-        down = self.down_proj.transpose(1, 2).reshape(-1, hidden)
+        down = down_proj.transpose(1, 2).reshape(-1, hidden)
         return inner.reshape(x.shape[0], -1) @ down
 
     def _each(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
-        """Expert by expert over the rows that chose it: the readable form, for devices without a grouped GEMM."""
+        """Expert by expert over the rows that chose it: for quantised banks, and without a grouped GEMM."""
         out = torch.zeros_like(x)
         for expert in index.unique().tolist():
             rows, slot = torch.where(index == expert)
@@ -97,14 +113,22 @@ class Experts(nn.Module):
 
     def _grouped(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Rows sorted by expert, one grouped GEMM up and one down, no host sync."""
+        gate_up_proj, down_proj = self._plain()
         rows, chosen = index.shape
         order = index.flatten().argsort()
-        counts = F.one_hot(index.flatten(), self.gate_up_proj.shape[0]).sum(dim=0)
+        counts = F.one_hot(index.flatten(), gate_up_proj.shape[0]).sum(dim=0)
         ends = counts.cumsum(0).to(torch.int32)
         multiply = torch._grouped_mm  # pyright: ignore[reportPrivateImportUsage] - no public name in torch 2.11
-        gate, up = multiply(x[order // chosen], self.gate_up_proj.transpose(1, 2), offs=ends).chunk(2, dim=-1)
-        inner = multiply(gelu(gate) * up, self.down_proj.transpose(1, 2), offs=ends)
+        gate, up = multiply(x[order // chosen], gate_up_proj.transpose(1, 2), offs=ends).chunk(2, dim=-1)
+        inner = multiply(gelu(gate) * up, down_proj.transpose(1, 2), offs=ends)
         inner = (inner * weights.flatten()[order, None]).to(x.dtype)
         back = torch.empty_like(order)
         back[order] = torch.arange(order.numel(), device=x.device)
         return inner[back].view(rows, chosen, -1).sum(dim=1)
+
+    def _plain(self) -> tuple[Tensor, Tensor]:
+        """The banks, which are not quantised."""
+        up, down = self.gate_up_proj, self.down_proj
+        assert not isinstance(up, Quantized)
+        assert not isinstance(down, Quantized)
+        return up, down

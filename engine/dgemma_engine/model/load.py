@@ -1,22 +1,32 @@
-"""Reading a checkpoint folder in the Hugging Face layout."""
+"""Reading a checkpoint folder in the Hugging Face layout, each matrix straight to its place."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
+from attrs import frozen
+from torch import Tensor, nn
 
+from .. import kernels
 from ..errors import EngineError
+from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
+from .packing import group_size
+from .quantized import Form, Quantized, empty_bank, quantize
+from .sources import BANKS, Matrix, Plain, find_bank, find_matrix, refused
+from .stored import Stored, read_tensors
 
+Precision = Literal["bf16", "fp8", "int4"]
+"""Of the experts, which are nine tenths of the weights; all else is held in the model's dtype."""
+FORMS: dict[Precision, Form] = {"bf16": "plain", "fp8": "fp8", "int4": "int4"}
 DECODER = "model.decoder."
-DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-"""Of stored weights; a quantised tensor under its plain name would load as garbage without its scales."""
 ENCODER_SCALAR = "model.encoder.language_model.layers.{}.layer_scalar"
+STAGE = 1 << 26
+"""Bytes that are read at once on the way to another device or dtype."""
 
 
 def load_model(
@@ -24,37 +34,35 @@ def load_model(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     on_progress: Callable[[float], None] | None = None,
+    precision: Precision | None = None,
+    adapter: Path | None = None,
 ) -> DiffusionGemma:
     """Load `folder` (config.json and safetensors, one file or an indexed set) for inference.
 
-    `dtype` None keeps the stored one. Vision tensors are skipped unread. `on_progress` hears which share of the tensors
-    is loaded. Raises `EngineError("checkpoint")` naming the file, tensor or field that is wrong.
+    `dtype` None keeps the stored one, bf16 where the checkpoint is quantised. `precision` None keeps the experts as
+    they are stored; else they are widened or quantised on the way. `adapter` is a folder with a LoRA in PEFT's format,
+    which is merged. Vision tensors are skipped unread. `on_progress` hears which share of the bytes is loaded. Beside
+    the model one matrix is in memory at a time. Raises `EngineError("checkpoint")` naming the file, tensor or field
+    that is wrong.
     """
     if not folder.is_dir():
         raise EngineError("checkpoint", f"{folder} is not a folder: name one with config.json and *.safetensors")
-    config = read_config(folder)
+    config, tensors = read_config(folder), read_tensors(folder)
     with torch.device("meta"):
         model = DiffusionGemma(config)
-    wanted = {stored_name(name): (name, tuple(value.shape)) for name, value in model.state_dict().items()}
-    state: dict[str, torch.Tensor] = {}
-    for stored, tensor in _tensors(folder, wanted):
-        name, shape = wanted[stored]
-        if tuple(tensor.shape) != shape:
-            raise EngineError(
-                "checkpoint",
-                f"{folder}: {stored} is {list(tensor.shape)}, config.json asks for {list(shape)}",
-            )
-        if tensor.dtype not in DTYPES:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise EngineError("checkpoint", f"{folder}: {stored} is {kind}; only bf16, fp16 and fp32 weights are run")
-        state[name] = tensor.to(device=device, dtype=dtype or tensor.dtype)
-        if on_progress is not None:
-            on_progress(len(state) / len(wanted))
-    missing = sorted(stored for stored, (name, _) in wanted.items() if name not in state)
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise EngineError("checkpoint", f"{folder} lacks {', '.join(missing[:3])}{more}")
-    model.load_state_dict(state, assign=True)
+    merged = None if adapter is None else read_adapter(adapter, model)
+    try:
+        plan = _plan(model, tensors)
+        _Filling(plan, Progress(plan.size, on_progress), dtype, torch.device(device), merged).fill(model, precision)
+    except EngineError as error:
+        if error.code != "checkpoint" or str(error).startswith(str(folder.parent)):
+            raise
+        raise EngineError("checkpoint", f"{folder}: {error}") from None
+    finally:
+        for stored in tensors.values():
+            stored.file.close()
+    if kernels.usable(torch.device(device)):
+        kernels.use(model)
     return model.eval().requires_grad_(False)
 
 
@@ -65,39 +73,152 @@ def stored_name(name: str) -> str:
     return DECODER + name
 
 
-def _tensors(folder: Path, wanted: dict[str, tuple[str, tuple[int, ...]]]) -> Iterator[tuple[str, torch.Tensor]]:
-    for path in _files(folder):
-        try:
-            with safe_open(path, framework="pt") as file:
-                for stored in file.keys():  # noqa: SIM118 - the handle is no mapping and cannot be iterated
-                    if stored in wanted:
-                        yield stored, file.get_tensor(stored)
-        except (SafetensorError, OSError) as error:
-            raise EngineError("checkpoint", f"{path} is not a readable safetensors file: {error}") from None
+@frozen
+class _Plan:
+    """What is to be read for each of our parameters: one matrix, or for a bank those of its experts, top to bottom."""
+
+    dense: dict[str, Matrix]
+    banks: dict[str, list[list[Matrix]]]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        banks = sum(matrix.size for bank in self.banks.values() for expert in bank for matrix in expert)
+        return banks + sum(matrix.size for matrix in self.dense.values())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What is not quantised has: the embedding's."""
+        embedding = self.dense["embed_tokens.weight"]
+        return embedding.stored.dtype if isinstance(embedding, Plain) else torch.bfloat16
 
 
-def _files(folder: Path) -> list[Path]:
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        try:
-            weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-            names = sorted(set(weight_map.values()))
-            strange = [name for name in names if Path(name).name != name or not name.endswith(".safetensors")]
-        except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            raise EngineError("checkpoint", f"{index} is not a safetensors index") from None
-        if strange:
-            raise EngineError("checkpoint", f"{index} names {strange[0]!r}, which is not a shard in this folder")
-        return [folder / name for name in names]
-    single = folder / "model.safetensors"
-    if single.is_file():
-        return [single]
-    unsafe = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth", "*.ckpt") for path in folder.glob(pattern))
-    if unsafe:
-        raise EngineError(
-            "checkpoint",
-            f"{folder} holds {unsafe[0]}, a pickle that can run code; convert it to safetensors first",
-        )
-    raise EngineError("checkpoint", f"{folder} has no model.safetensors and no model.safetensors.index.json")
+def _plan(model: DiffusionGemma, tensors: Mapping[str, Stored]) -> _Plan:
+    plan, missing = _Plan({}, {}), []
+    for name, value in model.state_dict().items():
+        if name.rpartition(".")[2] in BANKS:
+            count, rows, width = value.shape
+            plan.banks[name], lacking = find_bank(tensors, stored_name(name), (count, rows, width))
+            missing += lacking
+        elif (found := find_matrix(tensors, stored_name(name), tuple(value.shape))) is None:
+            missing.append(stored_name(name))
+        else:
+            plan.dense[name] = found
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise refused(f"the checkpoint lacks {', '.join(sorted(missing)[:3])}{more}")
+    return plan
 
 
-__all__ = ["ModelConfig", "load_model", "stored_name"]
+class Progress:
+    """Whoever follows a load hears which share of its bytes is there."""
+
+    def __init__(self, size: int, heard: Callable[[float], None] | None) -> None:
+        self._size, self._heard, self._done = max(size, 1), heard, 0
+
+    def add(self, size: int) -> None:
+        self._done += size
+        if self._heard is not None:
+            self._heard(self._done / self._size)
+
+
+@frozen
+class _Filling:
+    """Gives parameters and buffers on the meta device their storage and their values."""
+
+    plan: _Plan
+    progress: Progress
+    asked: torch.dtype | None
+    device: torch.device
+    adapter: Adapter | None
+
+    def fill(self, model: DiffusionGemma, precision: Precision | None) -> None:
+        for name, matrix in self.plan.dense.items():
+            _place(model, name, self._dense(name, matrix))
+        for name, experts in self.plan.banks.items():
+            form = FORMS[precision] if precision else self._stored_form(experts)
+            _place(model, name, self._bank(experts, form))
+        if self.adapter is not None:
+            self.adapter.finish(model)
+
+    def _dtype(self, matrix: Matrix) -> torch.dtype:
+        return self.asked or (matrix.stored.dtype if isinstance(matrix, Plain) else self.plan.dtype)
+
+    def _dense(self, name: str, matrix: Matrix) -> Tensor:
+        dtype = self._dtype(matrix)
+        change = None if self.adapter is None else self.adapter.change(name)
+        if change is not None or not isinstance(matrix, Plain):
+            wide = self._widened(matrix, torch.float32 if change is not None else dtype)
+            self.progress.add(matrix.size)
+            return (wide if change is None else wide + change.to(wide.device)).to(dtype)
+        out = torch.empty(matrix.shape, dtype=dtype, device=self.device)
+        self._copy(matrix.stored, out)
+        return out
+
+    def _copy(self, stored: Stored, out: Tensor) -> None:
+        """A tensor of any size, in stages where it does not go straight to its place."""
+        straight = out.device.type == "cpu" and out.dtype == stored.dtype
+        stage = max(1, STAGE * stored.rows // max(stored.size, 1))
+        for first in range(0, stored.rows, stage):
+            count = min(stage, stored.rows - first)
+            place = out[first : first + count] if stored.shape else out
+            if straight:
+                stored.read_into(place, first)
+            else:
+                place.copy_(stored.read(first, count))
+            self.progress.add(count * (stored.size // stored.rows))
+
+    def _stored_form(self, experts: list[list[Matrix]]) -> Form:
+        forms: set[Form] = {matrix.form for expert in experts for matrix in expert}
+        groups = {matrix.group for expert in experts for matrix in expert}
+        # Where experts differ, which no known checkpoint does, all are widened.
+        return forms.pop() if len(forms) == len(groups) == 1 else "plain"
+
+    def _bank(self, experts: list[list[Matrix]], form: Form) -> Tensor | Quantized:
+        rows, width = sum(matrix.shape[0] for matrix in experts[0]), experts[0][0].shape[1]
+        shape = (len(experts), rows, width)
+        dtype = self._dtype(experts[0][0])
+        if form == "plain":
+            bank = torch.empty(shape, dtype=dtype, device=self.device)
+        else:
+            group = experts[0][0].group if experts[0][0].form == form else group_size(width)
+            bank = empty_bank(form, shape, group, dtype, self.device)
+        for expert, matrices in enumerate(experts):
+            first = 0
+            for matrix in matrices:
+                self._put(bank, expert, first, matrix, form)
+                self.progress.add(matrix.size)
+                first += matrix.shape[0]
+        return bank
+
+    def _put(self, bank: Tensor | Quantized, expert: int, first: int, matrix: Matrix, form: Form) -> None:
+        if isinstance(bank, Tensor):
+            place = bank[expert, first : first + matrix.shape[0]]
+            if isinstance(matrix, Plain) and place.device.type == "cpu" and place.dtype == matrix.stored.dtype:
+                matrix.read_into(place)
+            else:
+                place.copy_(self._widened(matrix, bank.dtype))
+        elif matrix.form == form:
+            bank.put(expert, first, matrix.parts())
+        else:
+            bank.put(expert, first, quantize(self._widened(matrix, torch.float32), form))
+
+    def _widened(self, matrix: Matrix, dtype: torch.dtype) -> Tensor:
+        """Arithmetic is the device's: a GPU quantises a checkpoint in the time that it takes to read it."""
+        return matrix.widened(tuple(part.to(self.device) for part in matrix.parts()), dtype)
+
+
+def _place(model: nn.Module, name: str, value: Tensor | Quantized) -> None:
+    """Put `value` where `model` has a tensor without storage."""
+    owner, _, last = name.rpartition(".")
+    module = model.get_submodule(owner)
+    if isinstance(value, Quantized):
+        delattr(module, last)
+        module.add_module(last, value)
+    elif last in module._buffers:
+        module.register_buffer(last, value)
+    else:
+        module.register_parameter(last, nn.Parameter(value, requires_grad=False))
+
+
+__all__ = ["ModelConfig", "Precision", "load_model", "stored_name"]

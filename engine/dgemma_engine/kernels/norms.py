@@ -1,0 +1,121 @@
+"""What stands between the matrix products of a layer: norms and sums, each row read once.
+
+Three norms of the same rows feed the dense MLP, the router and the experts; three more and two sums close the layer. In
+plain torch that is forty small kernels.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+
+def fan_out(
+    x: Tensor, attended: Tensor, after: Tensor, dense: Tensor, experts: Tensor, router: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`x` `[N, D]` plus the norm `after` of `attended` `[N, D]`, and of that the inputs of dense MLP, experts, router.
+
+    `after`, `dense`, `experts` `[D]` are norms' weights; `router` `[D]` is what scales the router's bare norm.
+    """
+    out = [torch.empty_like(x) for _ in range(4)]
+    rows, size = x.shape
+    _fan_out[(rows,)](x, attended, after, dense, experts, router, *out, size, eps, SIZE=triton.next_power_of_2(size))
+    return out[0], out[1], out[2], out[3]
+
+
+def close(
+    x: Tensor,
+    dense: Tensor,
+    routed: Tensor,
+    after_dense: Tensor,
+    after_experts: Tensor,
+    after: Tensor,
+    scalars: tuple[Tensor, Tensor],
+    encoded: int,
+    eps: float,
+) -> Tensor:
+    """(x + after(after_dense(dense) + after_experts(routed))) · scalar, all `[N, D]`.
+
+    The first `encoded` rows take the first of `scalars` `[1]`, the others the second.
+    """
+    out = torch.empty_like(x)
+    rows, size = x.shape
+    block = triton.next_power_of_2(size)
+    _close[(rows,)](x, dense, routed, after_dense, after_experts, after, *scalars, out, encoded, size, eps, SIZE=block)
+    return out
+
+
+@triton.jit
+def _normed(x, size, eps):
+    """x / rms(x), fp32; rows behind `size` are zero."""
+    return x * tl.rsqrt(tl.sum(x * x) / size + eps)
+
+
+@triton.jit
+def _rounded(x, like):
+    """As a kernel of its own would have left it in memory."""
+    return x.to(like.dtype.element_ty).to(tl.float32)
+
+
+@triton.jit
+def _fan_out(
+    x,
+    attended,
+    after,
+    dense,
+    experts,
+    router,
+    total_out,
+    dense_out,
+    experts_out,
+    router_out,
+    size,
+    eps,
+    SIZE: tl.constexpr,
+):
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    inside = column < size
+    at = row * size + column
+    gathered = _normed(tl.load(attended + at, mask=inside, other=0.0).to(tl.float32), size, eps)
+    gathered = _rounded(gathered * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
+    total = _rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + gathered, x)
+    tl.store(total_out + at, total.to(x.dtype.element_ty), mask=inside)
+    normed = _normed(total, size, eps)
+    for_dense = normed * tl.load(dense + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(dense_out + at, for_dense.to(x.dtype.element_ty), mask=inside)
+    for_experts = normed * tl.load(experts + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(experts_out + at, for_experts.to(x.dtype.element_ty), mask=inside)
+    for_router = _rounded(normed, x) * tl.load(router + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(router_out + at, for_router.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _close(
+    x,
+    dense,
+    routed,
+    after_dense,
+    after_experts,
+    after,
+    encoder_scalar,
+    decoder_scalar,
+    out,
+    encoded,
+    size,
+    eps,
+    SIZE: tl.constexpr,
+):
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    inside = column < size
+    at = row * size + column
+    one = _normed(tl.load(dense + at, mask=inside, other=0.0).to(tl.float32), size, eps)
+    one = _rounded(one * tl.load(after_dense + column, mask=inside, other=0.0).to(tl.float32), x)
+    two = _normed(tl.load(routed + at, mask=inside, other=0.0).to(tl.float32), size, eps)
+    two = _rounded(two * tl.load(after_experts + column, mask=inside, other=0.0).to(tl.float32), x)
+    both = _normed(_rounded(one + two, x), size, eps)
+    both = _rounded(both * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
+    total = _rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + both, x)
+    scalar = tl.where(row < encoded, tl.load(encoder_scalar).to(tl.float32), tl.load(decoder_scalar).to(tl.float32))
+    tl.store(out + at, (total * scalar).to(x.dtype.element_ty), mask=inside)
