@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from attrs import frozen
 
+from . import kernels
 from .estimate import Rates
 
 SPAN_S = 0.25
@@ -88,12 +89,11 @@ def _gpu(index: int) -> Device:
     major, minor = torch.cuda.get_device_capability(index)
     if index:
         path = "not used: a model runs on one GPU, the first"
-    elif kind == "rocm":
-        path = "HIP, by torch's interface of CUDA; not proved on this kind"
-    elif (major, minor) in ((9, 0), (10, 0), (10, 3)) and hasattr(torch, "_grouped_mm"):
-        path = f"CUDA, compute capability {major}.{minor}: experts in one grouped product"
     else:
-        path = f"CUDA, compute capability {major}.{minor}: experts one after another"
+        how = "quantised experts by kernels" if kernels.usable(torch.device("cuda", index)) else "plain torch"
+        path = f"CUDA, compute capability {major}.{minor}: {how}"
+        if kind == "rocm":
+            path = f"HIP, by torch's interface of CUDA: {how}; not proved on this kind"
     return Device(kind, torch.cuda.get_device_name(index), free, total, not index, path)
 
 

@@ -13,6 +13,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dgemma_engine import kernels
 from dgemma_engine import rates as measuring
 from dgemma_engine.estimate import Rates, parts, pass_ms
 from dgemma_engine.footprint import LAYOUTS, Footprint, Layout
@@ -125,10 +126,9 @@ def test_what_is_quantised_in_its_files_has_one_row() -> None:
 @pytest.mark.parametrize(
     ("hip", "capability", "kind", "path"),
     [
-        (None, (9, 0), "cuda", "experts in one grouped product"),
-        (None, (8, 9), "cuda", "experts one after another"),
-        (None, (12, 0), "cuda", "experts one after another"),
-        ("6.4", (9, 4), "rocm", "HIP"),
+        (None, (9, 0), "cuda", "compute capability 9.0: quantised experts by kernels"),
+        (None, (7, 5), "cuda", "compute capability 7.5: plain torch"),
+        ("6.4", (9, 4), "rocm", "HIP, by torch's interface of CUDA: quantised experts by kernels"),
     ],
 )
 def test_each_kind_of_device_has_its_path(
@@ -144,7 +144,9 @@ def test_each_kind_of_device_has_its_path(
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer: answer)
     monkeypatch.setattr(torch.version, "hip", hip)
-    found = measuring.devices()
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels.importlib.util, "find_spec", lambda name: name)
+        found = measuring.devices()
     assert [one.used for one in found] == [True, False, False]
     assert (found[0].kind, found[0].free, found[0].total) == (kind, 20 * GB, 24 * GB)
     assert path in found[0].path
