@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,7 +69,9 @@ def compare(name: str, rival: str | None) -> Iterator[dict[str, Any]]:
             "token by token": (TOKENS, lambda batch=batch: _write(model, prefix, caches[:batch])),
         }
         if rival is not None:
-            arms[f"token by token, {rival}"] = (TOKENS, _Rival.at(rival, prefix, model.device, batch).write)
+            from .rival import Rival
+
+            arms[f"token by token, {rival}"] = (TOKENS, Rival.at(rival, prefix, model.device, batch, TOKENS).write)
         ms: dict[str, list[float]] = {arm: [] for arm in arms}
         for number in range(WARM_UP + ROUNDS):
             for arm, (_, run) in arms.items():
@@ -135,34 +137,6 @@ def _write(model: DiffusionGemma, prefix: list[int], caches: list[KVCache]) -> l
         # A canvas that comes next sees the prefix as it was.
         cache.truncate(len(prefix))
     return ids
-
-
-class _Rival:
-    """An autoregressive checkpoint, run by transformers; unlike ours it encodes the prefix while the clock runs."""
-
-    _loaded: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, model: Any, ids: Tensor) -> None:
-        self._model, self._ids = model, ids
-
-    @classmethod
-    def at(cls, name: str, prefix: list[int], device: torch.device, batch: int) -> _Rival:
-        from transformers import AutoModelForCausalLM
-
-        if name not in cls._loaded:
-            try:
-                loaded: Any = AutoModelForCausalLM.from_pretrained(name, local_files_only=True, dtype=torch.bfloat16)
-            except (OSError, ValueError) as error:
-                said = str(error).splitlines()[0]
-                raise EngineError("checkpoint", f"{name} is no autoregressive checkpoint here: {said}") from None
-            cls._loaded[name] = loaded.to(device).eval()
-        model = cls._loaded[name]
-        return cls(model, torch.tensor([prefix] * batch, device=device) % model.config.get_text_config().vocab_size)
-
-    def write(self) -> object:
-        return self._model.generate(
-            self._ids, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0
-        )
 
 
 def _wait(device: torch.device) -> None:
