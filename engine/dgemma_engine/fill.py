@@ -114,7 +114,7 @@ class Fill:
             return beams
         said = [beam for beam in beams if all(beam.texts)]
         if not said:
-            raise EngineError("empty", f"the model began with its end {1 + ROLLS} times; ask again")
+            raise EngineError("empty", "the model wrote nothing; ask again")
         return said
 
     def _holes_that_fit(self, rest: list[Part], used: int) -> int:
@@ -186,15 +186,16 @@ class Fill:
             canvases += [canvas] * copies
             shrinks += [elastic] * copies
         settled = yield from self._passes.run(canvases, shrinks, prefix, budget, whole, survivors)
-        for _ in range(ROLLS):
-            failed = [one for one in settled if self._passes.says_nothing(one)]
+        for _ in range(ROLLS if self.prompt else 0):
+            # Mostly the answer has begun with its end.
+            failed = [one for one in settled if not all(one.texts)]
             if not failed or self.progress.late:
                 break
             again = yield from self._passes.run(
                 [one.canvas for one in failed], [one.shrinks for one in failed], prefix, budget, whole
             )
             spent = [evolve(one, passes=one.passes + old.passes) for one, old in zip(again, failed, strict=False)]
-            settled = [one for one in settled if not self._passes.says_nothing(one)] + spent
+            settled = [one for one in settled if all(one.texts)] + spent
         return settled
 
     def _ranked(

@@ -13,7 +13,7 @@ PROBED = 8
 SURVIVORS = 2
 """Lengths of those that are worth more than one."""
 ROLLS = 2
-"""Times that a canvas is denoised again when its answer began with its end."""
+"""Times that a canvas is denoised again when a model that is spoken to wrote nothing on it."""
 RANKED_SUFFIX_TOKENS = 24
 """Tokens after the last hole that a candidate is judged by: enough to see whether the text goes on."""
 JOIN_TOKENS = 16

@@ -57,7 +57,8 @@ class LongHole:
             passes += settled.passes
             rows = settled.ids[:slots]
             length = self.passes.length(rows)
-            if not ids and rows[0] in self.passes.ends and rolls < ROLLS and not self.passes.progress.late:
+            failed = not ids and not settled.texts[0] and len(self.passes.ends) > 0
+            if failed and rolls < ROLLS and not self.passes.progress.late:
                 rolls += 1
                 continue
             over = length < slots or slots == left or self.passes.progress.late

@@ -195,12 +195,6 @@ class Passes:
             texts[0] = texts[0][len(canvas.typed) :] if is_whole else ""
         return Settled(tuple(texts), ids, finish, passes, canvas, self.canvases + index, shrinks)
 
-    def says_nothing(self, settled: Settled) -> bool:
-        """Whether a hole begins with an end, or with nothing else than what was typed and an end."""
-        starts = [slots.start for slots in settled.canvas.holes]
-        starts[0] += settled.canvas.typed != ""
-        return any(settled.ids[start] in self.ends for start in starts)
-
     def length(self, ids: list[int]) -> int:
         """How many of a hole's ids are text."""
         return next((place for place, id_ in enumerate(ids) if id_ == self.filler or id_ in self.ends), len(ids))

@@ -6,8 +6,8 @@ beginning of the answer, and the text after the cursor stands pinned behind the 
     encoder   the turn's opening                 <bos><|turn>user\\n
               what to do, the file's name        the same for every request of a file
               the outline                        of what is left out of the text before
-              <after> … </after>                 what stands below the line of the cursor
-              <before> … </before>               the text before the cut
+              <after> … </after>                 what stands below the line of the cursor, if anything
+              <before> … </before>               the text before the cut, if any
               the end of the turn                <turn|>\\n<|turn>model\\n<|channel>thought\\n<channel|>
               the lead                           from the cut to the line of the cursor: the answer so far
     canvas    the tail, pinned                   what is typed of the line already
@@ -124,8 +124,9 @@ class InfillPrompt:
         encode = self.tokenizer.encode
         above = before[:cut]
         before_marks, after_marks = marks("before", above, far), marks("after", above, far)
-        head = [*self.turn.before, *encode(_task(self.name, before_marks, after_marks, bool(far)))]
-        opening, closing = (encode(mark) for mark in (f"{before_marks[0]}\n", f"{before_marks[1]}\n"))
+        task = _task(self.name, before_marks if above else None, after_marks if far else None)
+        head = [*self.turn.before, *encode(task)]
+        opening, closing = (encode(f"{mark}\n") if above else [] for mark in before_marks)
         room = self.limit - self._lead_tokens - len(head) - len(opening) - len(closing) - len(self.turn.after)
         if room < 0:
             raise EngineError(
@@ -164,12 +165,14 @@ def file_name(document: str | None) -> str:
     return unquote(urlsplit(document or "").path.rsplit("/", 1)[-1])
 
 
-def _task(name: str, before: tuple[str, str], after: tuple[str, str], is_followed: bool) -> str:
-    named = f"This is a part of the file {name}" if (name := " ".join(name.split())) else "This is a part of a file"
+def _task(name: str, before: tuple[str, str] | None, after: tuple[str, str] | None) -> str:
+    """What to do; there are marks around the texts before and after where there are such texts."""
+    name = " ".join(name.split())
+    named = f"the file {name}" if name else "a file"
+    start = f"on from where the text between {before[0]} and {before[1]} ends" if before else "from its beginning"
+    stop = f", as far as the text between {after[0]} and {after[1]}, which stands further down" if after else ""
     # Asked for "only" something, these models tend to say nothing.
-    to = f" as far as the text between {after[0]} and {after[1]}, which stands further down" if is_followed else ""
     return (
-        f"{named}. Write it on from where the text between {before[0]} and {before[1]} ends{to}. Answer with the lines "
-        "of the file as they stand there, complete, with their indentation. Your answer is put there as it is: leave "
-        "out the marks, code fences and explanations.\n\n"
+        f"Write {named} {start}{stop}. Answer with the lines of the file as they stand there, complete, with their "
+        "indentation. Your answer is put there as it is: leave out marks, code fences and explanations.\n\n"
     )
