@@ -106,7 +106,9 @@ class Fill:
         """Where the next canvas begins: behind `text`, and before `rest`."""
         if self.prompt is None:
             return Opening(prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.options.context))
-        return self.prompt.opening(text, "".join(map(str, rest[1::2])))
+        # A draft begins where the hole does.
+        heals = not draft_ids(self.tokenizer, holes_of(rest)[0])
+        return self.prompt.opening(text, "".join(map(str, rest[1::2])), heals)
 
     def _said(self, beams: list[Beam]) -> list[Beam]:
         """Those that fill all of their holes: a model that is spoken to and says nothing has failed."""

@@ -281,6 +281,16 @@ def test_the_last_token_of_a_word_is_taken_back(engine: Engine, seen: Seen, befo
         assert canvas.typed == engine.tokenizer.decode(engine.tokenizer.encode(before)[-1:])
 
 
+def test_before_a_draft_nothing_is_taken_back(engine: Engine, seen: Seen) -> None:
+    with answers(engine, "m()"):
+        assert texts(engine, "mea", Hole(6, "n()", 0.5), "\n") == ("m()",)
+    (canvas,) = seen.batches[0]
+    assert canvas.typed == ""
+    draft = engine.tokenizer.encode("n()")
+    start = canvas.free.index(True)
+    assert canvas.ids[start : start + len(draft)] == draft
+
+
 @given(word=st.sampled_from(["mea", "val", "retu", "exam", "x", "_", "nam"]), seed=st.integers(0, 30))
 @settings(max_examples=25)
 def test_only_what_follows_the_typed_characters_comes_back(chat_checkpoint: Path, word: str, seed: int) -> None:

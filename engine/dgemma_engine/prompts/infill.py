@@ -83,8 +83,11 @@ class InfillPrompt:
     healer: Healer | None = None
     refresh: bool = False
 
-    def opening(self, before: str, after: str) -> Opening:
-        """The prompt for a hole between these texts. Raises `EngineError("request")` where the context is too short."""
+    def opening(self, before: str, after: str, heals: bool = True) -> Opening:
+        """The prompt for a hole between these texts, one that may begin with a token taken back when it `heals`.
+
+        Raises `EngineError("request")` where the context is too short.
+        """
         window = self.windows.get(self.owner)
         if window is None or not window.holds(before, after, self.refresh) or self._is_long(before[window.cut :]):
             kept = window.far if window and window.is_near(after) and not self.refresh else None
@@ -93,7 +96,7 @@ class InfillPrompt:
         line = max(window.cut, before.rfind("\n") + 1)
         tail, start = self._tail(before[line:])
         lead = self.tokenizer.encode(before[window.cut : line + start])
-        typed = self.healer.typed(tail, before) if self.healer else ""
+        typed = self.healer.typed(tail, before) if self.healer and heals else ""
         return Opening([*window.ids, *lead], tail[:-1] if typed else tail, typed)
 
     @property
