@@ -218,6 +218,27 @@ def test_when_the_text_below_is_read_anew(own: Tokenizer, before: list[str], aft
         assert second.far == after.partition("\n")[2]
 
 
+@pytest.mark.parametrize(
+    ("earlier", "later", "is_kept"),
+    [
+        ("\n}\n", "\n    y\n}\n", True),
+        ("\n    y\n}\n", "\n}\n", True),
+        ("\n}\n", "\n}\n" + "x\n" * REACH, False),
+        ("\n}\n" + "x\n" * REACH, "\n}\n", False),
+        ("\n", "\nx", True),
+        ("\n", "\n" + "x" * 200, False),
+        ("", "", True),
+    ],
+)
+def test_short_texts_below(own: Tokenizer, earlier: str, later: str, is_kept: bool) -> None:
+    windows = Windows()
+    for after in (earlier, later):
+        prompt(own, windows).opening("a\n", after)
+    window = windows.get("ann")
+    assert window is not None
+    assert window.far == (earlier if is_kept else later)[1:]
+
+
 def test_when_there_is_time_it_is_read_anew(own: Tokenizer) -> None:
     windows = Windows()
     before = "".join(LINES[:40])

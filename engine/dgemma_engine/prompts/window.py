@@ -9,8 +9,9 @@ from attrs import define, field, frozen
 
 HEAD = 80
 """Characters by which a text is recognised."""
-REACH = 1500
-"""Characters that the cursor may go up or down before the text after it is read anew."""
+REACH = 600
+"""Characters that the cursor may go up or down before the text after it is read anew: what stands between is seen on
+the canvas, or in the lead."""
 DOCUMENTS = 16
 
 
@@ -36,6 +37,9 @@ class Window:
         below = far_text(after)
         if not below or not self.far:
             return len(below) + len(self.far) <= HEAD
+        if min(len(below), len(self.far)) < HEAD and abs(len(below) - len(self.far)) > REACH:
+            # Both reach to the end of the file, and a lone bracket stands everywhere.
+            return False
         stop = REACH + HEAD
         return self.far[:HEAD] in below[:stop] or below[:HEAD] in self.far[:stop]
 
