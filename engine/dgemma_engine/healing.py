@@ -7,21 +7,25 @@ of the hole, and that row is read as a token that begins with the characters typ
 
 from __future__ import annotations
 
-from functools import cached_property
+from bisect import bisect_left
 
 import torch
 from torch import Tensor
 
 from .tokenizer import Tokenizer
 
+LAST = chr(0x10FFFF)
+"""No text stands behind one that goes on with this."""
+
 
 class Healer:
-    """Knows what each token of a vocabulary of `size` ids spells; that is made out when it is first needed."""
+    """Knows what each token of a vocabulary of `size` ids spells; to make that out takes part of a second."""
 
     def __init__(self, tokenizer: Tokenizer, size: int) -> None:
-        self._tokenizer = tokenizer
-        self._size = size
-        self._refused: tuple[str, Tensor] | None = None
+        # Empty for control tokens and for those that are no whole characters.
+        self._spellings = tokenizer.spellings(size)
+        order = sorted(range(size), key=self._spellings.__getitem__)
+        self._texts, self._ids = [self._spellings[id_] for id_ in order], torch.tensor(order)
 
     def typed(self, ids: list[int], before: str) -> str:
         """The characters of the last of `ids` when the text `before`, which ends with it, stops inside a word."""
@@ -32,11 +36,7 @@ class Healer:
 
     def refused(self, typed: str, device: torch.device) -> Tensor:
         """`[V]`: True for the ids that do not begin with these characters."""
-        if self._refused is None or self._refused[0] != typed:
-            self._refused = typed, torch.tensor([not text.startswith(typed) for text in self._spellings])
-        return self._refused[1].to(device)
-
-    @cached_property
-    def _spellings(self) -> list[str]:
-        """Empty for control tokens and for those that are no whole characters."""
-        return self._tokenizer.spellings(self._size)
+        first, last = (bisect_left(self._texts, text) for text in (typed, typed + LAST))
+        refused = torch.ones(len(self._ids), dtype=torch.bool)
+        refused[self._ids[first:last]] = False
+        return refused.to(device)

@@ -52,8 +52,8 @@ class Settled:
 def surest(entropy: Tensor, free: Tensor, count: int) -> list[int]:
     """The canvases that a first pass, of these entropies `[B, C]` in nats, has most confidence in, the best one first.
 
-    Confidence is what is left of doubt: the sum of the free rows' entropies over the root of their number. The mean
-    favours long holes, whose rows see noise on both sides and repeat what is likely anywhere, the sum the short ones;
+    Confidence is the lack of doubt: of the sum of the free rows' entropies over the root of their number. The sum alone
+    is least for short holes whatever belongs in them; the mean was, where nano is at a loss, for long ones.
     docs/probing.md has the figures. Source of the idea: arXiv 2602.00476.
     """
     doubt = (entropy * free).sum(-1) / free.sum(-1).sqrt()
