@@ -105,15 +105,20 @@ def main() -> None:
     os.nice(10)
     torch.set_num_threads(1)
     engine = Engine.load("nano")
-    rows = []
-    for task in (task for task in TASKS if task.name in NAMES):
+    shares: list[list[str]] = []
+    spreads: list[list[str]] = []
+    tasks = [task for task in TASKS if task.name in NAMES]
+    for task in tasks:
         sources = load_texts(arguments.corpus / "heldout.jsonl", {task.kind})[task.kind]
         holes = items(task, list(sources.values()), engine.tokenizer, arguments.count, seed=2)
-        for arm, tally in zip(ARMS, measure(engine, holes, task.room), strict=True):
-            share = f"{100 * tally.right / len(holes):.0f}"
-            rows.append((task.name, arm.name, share, str(Spread.of(tally.ms))))
-            print(rows[-1], flush=True)
-    text = f"{machine()}\n\n{table(('task', 'length', 'exact %', 'ms of passes and ranking'), rows)}\n"
+        tallies = measure(engine, holes, task.room)
+        shares.append([f"{100 * tally.right / len(holes):.0f}" for tally in tallies])
+        spreads.append([str(Spread.of(tally.ms)) for tally in tallies])
+        for arm, share, spread in zip(ARMS, shares[-1], spreads[-1], strict=True):
+            print((task.name, arm.name, share, spread), flush=True)
+    header = ["length", *(f"{task.name}, %" for task in tasks), *(f"{task.name}, ms" for task in tasks)]
+    rows = [[arm.name, *cells] for arm, *cells in zip(ARMS, *shares, *spreads, strict=True)]
+    text = f"{machine()}\n\n{table(header, rows)}\n"
     print(text)
     if arguments.out:
         arguments.out.write_text(text, encoding="utf-8")
