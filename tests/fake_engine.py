@@ -38,6 +38,7 @@ FAILURES = {
     "buggy": ("internal", "KeyError: 3\nTraceback: here"),
     "missing": ("engine-missing", "No module named 'torch'"),
     "busy": ("busy", "8 requests wait already; try again"),
+    "speechless": ("empty", "the model wrote nothing; ask again"),
     "uninstructed": ("instructions", "it follows no instructions; another model does"),
 }
 BYTES = {

@@ -300,6 +300,7 @@ class _Loading(Exception):
 _OUTCOMES = {
     "cancelled": "cancelled",
     "busy": "busy",
+    "empty": "empty",
     "memory": "engine-down",
     "checkpoint": "engine-down",
     "closing": "engine-down",

@@ -24,13 +24,17 @@ class Slots:
 
 @define
 class Canvas:
-    """Rows of one canvas: `ids`, which of them are `free`, which free ones are `kept` from a draft."""
+    """Rows of one canvas: `ids`, which of them are `free`, which free ones are `kept` from a draft.
+
+    The first hole may begin with `typed` characters that the user has written already: see `healing`.
+    """
 
     width: int
     ids: list[int] = field(factory=list)
     free: list[bool] = field(factory=list)
     kept: list[bool] = field(factory=list)
     holes: list[Slots] = field(factory=list)
+    typed: str = ""
 
     @property
     def room(self) -> int:
@@ -78,15 +82,18 @@ def build_canvas(
     *,
     filler: int | None,
     end: int | None,
+    before: Sequence[int] = (),
+    typed: str = "",
 ) -> Canvas:
-    """Lay `parts`, which begin with a hole, on a canvas of at most `width` rows.
+    """Lay `parts`, which begin with a hole, on a canvas of at most `width` rows, behind the ids pinned `before` it.
 
-    Every hole is opened with its number of `slots`; the text after the last one is cut where the canvas is full.
-    When all of it fits, `end` says so: the end-of-text token, or None where more text follows `parts`. Text around
-    holes is tokenised apart from them.
+    Every hole is opened with its number of `slots`, the first one with one more where it begins with what is `typed`;
+    the text after the last one is cut where the canvas is full. When all of it fits, `end` says so: the token that
+    ends a text, or None where more text follows `parts`. Text around holes is tokenised apart from them.
     """
-    canvas = Canvas(width)
-    sizes = iter(slots)
+    canvas = Canvas(width, typed=typed)
+    canvas.pin(list(before))
+    sizes = iter(size + (typed != "" and not place) for place, size in enumerate(slots))
     whole = True
     for part in parts:
         if isinstance(part, Hole):
@@ -122,7 +129,12 @@ def prefix_ids(tokenizer: Tokenizer, text: str, begin: int, limit: int) -> list[
 
 
 def tail_ids(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
-    """The ids of the end of `text`, at most `most`.
+    """The ids of the end of `text`, at most `most`; see `tail_start`."""
+    return tokenizer.encode(text[tail_start(tokenizer, text, most) :])[-most:] if most > 0 else []
+
+
+def tail_start(tokenizer: Tokenizer, text: str, most: int) -> int:
+    """From which character on `text` has about `most` tokens, or fewer.
 
     What is left out is left out by whole blocks, of lines where they are short enough, so that typing on at the end
     of `text` seldom moves the start and the prefix stays cached.
@@ -138,7 +150,7 @@ def tail_ids(tokenizer: Tokenizer, text: str, most: int) -> list[int]:
     if cut or over > 0:
         earliest = cut + (ends[min(over, len(ids)) - 1] if over > 0 else 0)
         start = _block_start(text, earliest, stop, limit)
-    return tokenizer.encode(text[start:])[-most:] if most else []
+    return start
 
 
 def head_ids(tokenizer: Tokenizer, text: str, most: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
+from attrs import Factory, evolve, field, frozen
 
 from . import wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, prefix_ids
@@ -20,6 +20,7 @@ from .likelihood import log_likelihoods
 from .model import DiffusionGemma, load_model
 from .prefix_cache import PrefixCache
 from .prompts.chat import ChatTemplate, Turn
+from .prompts.voice import Voice
 from .quantized_cache import find_quantized
 from .refine import refinement
 from .request import Options
@@ -45,6 +46,7 @@ class Engine:
     template: ChatTemplate | None = None
     window: int = DEFAULT_CONTEXT
     """Prefix tokens that there is memory for."""
+    voice: Voice | None = field(default=Factory(lambda self: self._voice(), takes_self=True))
 
     @classmethod
     def load(
@@ -99,7 +101,7 @@ class Engine:
         """Fill the holes of `text`; see `wire.Fill` for the arguments. The answer's id is 0.
 
         `cancelled` is asked between passes and prefill chunks. Raises `EngineError` with code `cancelled`, `request`
-        or, with a prompt, `instructions` or `empty`.
+        or `empty`, or with a prompt `instructions`.
         """
         options = {"passes": passes, "deadline_ms": deadline_ms, "candidates": candidates, "seed": seed}
         try:
@@ -110,7 +112,11 @@ class Engine:
 
     @torch.inference_mode()
     def score(self, prefix: str, candidates: Sequence[str], suffix: str = "") -> list[float]:
-        """log P(candidate + suffix | prefix) in nats for each candidate, exact, by the causal encoder."""
+        """log P(candidate + suffix | prefix) in nats for each candidate, exact, by the causal encoder.
+
+        A checkpoint with a chat template is asked for a repair of what the candidates have in common; what it answers
+        is compared.
+        """
         return drive(self.model, self.scoring(wire.Score(0, prefix, tuple(candidates), suffix)))
 
     def filling(
@@ -124,10 +130,11 @@ class Engine:
         """The steps of a fill; its text must be a `MaskedText`.
 
         The deadline counts from `received`, by default from now. `owner` tells whose document it is, for the prefix
-        cache. Raises `EngineError`: `request`, and with a prompt `instructions` or `empty`.
+        cache. Raises `EngineError`: `request`, `empty` where a checkpoint that is spoken to says nothing, and with a
+        prompt `instructions`.
         """
         assert isinstance(request.text, wire.MaskedText)
-        turn = None if request.prompt is None else self._turn(request)
+        turn = None if request.prompt is None else self._asked(request)
         # Keys and values depend, in their last bits, on how many rows were encoded at once: what is to come out the
         # same every time starts from nothing.
         prefixes = self.prefixes if request.seed is None else PrefixCache(self.model)
@@ -147,7 +154,9 @@ class Engine:
             owner=owner if turn is None else (owner, "prompt"),
         )
         if turn is None or request.prompt is None:
-            work = Fill(self.model, self.tokenizer, prefixes, options)
+            remembers = request.seed is None
+            prompt = self.voice and self.voice.infill(request.document, owner, remembers=remembers)
+            work = Fill(self.model, self.tokenizer, prefixes, options, prompt)
             found = yield from work.run(request.text)
         else:
             work = Rewrite(self.model, self.tokenizer, prefixes, options, turn)
@@ -188,6 +197,8 @@ class Engine:
 
         Of the suffix as much counts as the context holds behind the longest candidate, the same for all of them.
         """
+        if self.voice is not None and request.candidates:
+            return (yield from self._scored(*self.voice.repair(request), (owner, "prompt")))
         texts = [self.tokenizer.encode(text) for text in request.candidates]
         room = self.context - max(map(len, texts), default=0)
         if room < 0:
@@ -195,28 +206,46 @@ class Engine:
         after = self.tokenizer.encode(request.suffix[: self.context * CHARS_PER_TOKEN_AT_MOST])[:room]
         texts = [text + after for text in texts]
         ids = self._prefix_ids(request.prefix)
-        with self.prefixes.borrowed(ids, owner) as prefix:
+        return (yield from self._scored(ids, texts, owner))
+
+    def _scored(self, ids: list[int], texts: list[list[int]], owner: Hashable) -> Steps[list[float]]:
+        with self.prefixes.borrowed(ids, owner, max(map(len, texts), default=0)) as prefix:
             yield from prefix.extend(ids[len(prefix.ids) :])
             return (yield from log_likelihoods(self.model, prefix, texts))
 
-    def warming(self, text: wire.MaskedText, owner: Hashable = None) -> Steps[dict[str, int]]:
-        """The steps that encode what stands before the first hole; counts of tokens, as in `wire.Warmed`."""
-        before = text.parts[: text.parts.index(text.holes[0])]
-        ids = self._prefix_ids("".join(str(part) for part in before))
+    def warming(
+        self, text: wire.MaskedText, owner: Hashable = None, document: str | None = None
+    ) -> Steps[dict[str, int]]:
+        """The steps that encode what stands before the first hole; counts of tokens, as in `wire.Warmed`.
+
+        What a prompt has frozen of the document is read anew.
+        """
+        place = text.parts.index(text.holes[0])
+        before, after = (
+            "".join(part for part in parts if isinstance(part, str))
+            for parts in (text.parts[:place], text.parts[place:])
+        )
+        if self.voice is None:
+            ids = self._prefix_ids(before)
+        else:
+            ids = self.voice.infill(document, owner, refresh=True).opening(before, after).ids
         with self.prefixes.borrowed(ids, owner, self.model.config.canvas_length) as prefix:
             reused = len(prefix.ids)
             yield from prefix.extend(ids[reused:])
         return {"prefix": len(ids), "reused": reused}
 
-    def _turn(self, request: wire.Fill) -> Turn:
+    def _asked(self, request: wire.Fill) -> Turn:
         """How the checkpoint is spoken to, for a fill with a prompt."""
         assert isinstance(request.text, wire.MaskedText)
-        if self.template is None:
+        if self.voice is None:
             raise no_instructions(request.model)
         if len(request.text.holes) != 1 or request.candidates != 1:
             asked = f"{len(request.text.holes)} holes and {request.candidates} candidates"
             raise EngineError("request", f"a fill with a prompt has one hole and one candidate, not {asked}")
-        return self.template.turn(self.tokenizer, self.model.config.bos_id)
+        return self.voice.turn()
+
+    def _voice(self) -> Voice | None:
+        return self.template and Voice.of(self.template, self.tokenizer, self.model.config, self.context)
 
     def _prefix_ids(self, text: str) -> list[int]:
         return prefix_ids(self.tokenizer, text, self.model.config.bos_id, self.context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -18,16 +18,21 @@ HEAD_ROWS = 512
 IGNORED = -100
 
 
-def log_likelihoods(model: DiffusionGemma, prefix: Prefix, texts: Sequence[list[int]]) -> Steps[list[float]]:
+def log_likelihoods(
+    model: DiffusionGemma, prefix: Prefix, texts: Sequence[list[int]], late: Callable[[], bool] = lambda: False
+) -> Steps[list[float]]:
     """log P(ids | prefix) in nats by the chain rule, for each list of ids; the prefix is left as it was.
 
     Nothing of the prefix may be pending. Texts of different lengths are comparable when the same ids follow in each.
+    They are scored in groups; once it is `late` no further group is, and the scores end there.
     """
     if prefix.last is None:
         raise ValueError("an empty prefix has no last hidden state; start it with the begin token")
     scores: list[float] = []
     width = max([1, *map(len, texts)])
     for start in range(0, len(texts), max(1, BATCH_ROWS // width)):
+        if scores and late():
+            break
         group = texts[start : start + max(1, BATCH_ROWS // width)]
         ids = torch.full((len(group), width), IGNORED, device=model.device)
         for row, text in zip(ids, group, strict=True):

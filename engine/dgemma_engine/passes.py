@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import wire
 from .canvas import Canvas, stack
+from .healing import Healer
 from .model import DiffusionGemma
 from .prefix_cache import Prefix
 from .request import Progress
@@ -26,6 +27,8 @@ WholeTexts: TypeAlias = Callable[[tuple[str, ...]], tuple[str, ...]]
 TRACED_CHOICES = 5
 """Tokens that a trace tells of every row."""
 
+GROUP_ROWS = 4096
+"""Rows of canvases in one forward, at most: 16 canvases of the released width."""
 SPARE_PASSES = 2
 """A canvas gets this many passes more than it has free rows: each pass accepts at least one of them."""
 
@@ -34,7 +37,7 @@ SPARE_PASSES = 2
 class Settled:
     """A canvas at its end: the text of each hole, the ids of all rows, the kind of end, the passes it took.
 
-    `number` tells it apart from the other canvases of the request.
+    `number` tells it apart from the other canvases of the request, `shrinks` whether it may end a hole early.
     """
 
     texts: tuple[str, ...]
@@ -43,17 +46,33 @@ class Settled:
     passes: int
     canvas: Canvas
     number: int
+    shrinks: bool
+
+
+def surest(entropy: Tensor, free: Tensor, count: int) -> list[int]:
+    """The canvases that a first pass, of these entropies `[B, C]` in nats, has most confidence in, the best one first.
+
+    Confidence is the lack of doubt: of the sum of the free rows' entropies over the root of their number. The sum alone
+    is least for short holes whatever belongs in them; the mean was, where nano is at a loss, for long ones.
+    docs/probing.md has the figures. Source of the idea: arXiv 2602.00476.
+    """
+    doubt = (entropy * free).sum(-1) / free.sum(-1).sqrt()
+    return doubt.argsort()[:count].tolist()
 
 
 @define
 class Passes:
-    """Runs canvases that share a prefix; of a hole, the text before the first of `ends` counts."""
+    """Runs canvases that share a prefix; of a hole, the text before the first of `ends` counts.
+
+    `healer` reads holes that begin with something typed; canvases of one batch begin with the same.
+    """
 
     model: DiffusionGemma
     tokenizer: Tokenizer
     draws: Draws
     progress: Progress
     ends: frozenset[int] = frozenset()
+    healer: Healer | None = None
     number: int = 0
     """The pass of the present canvas that was run last, from 1."""
     canvases: int = 0
@@ -64,15 +83,46 @@ class Passes:
         return self.model.config.traits.filler_id
 
     def run(
-        self, canvases: list[Canvas], shrinks: list[bool], prefix: Prefix, remaining: int, whole: WholeTexts
+        self,
+        canvases: list[Canvas],
+        shrinks: list[bool],
+        prefix: Prefix,
+        remaining: int,
+        whole: WholeTexts,
+        survivors: int | None = None,
     ) -> Steps[list[Settled]]:
         """Denoise until every canvas has settled, `remaining` passes are spent or the deadline is over.
 
         What is pending of the prefix rides in the first pass. `shrinks` tells which canvases may end a hole early. One
         that has settled leaves the batch: short holes are done long before the others. The drafts are those of the
         first canvas still going, in a trace of all.
+
+        More canvases than go into one forward are run group by group; what the deadline leaves unbegun is left out.
+        With `survivors` only so many of a group go on after the first pass, the most confident of them, and only they
+        are returned.
         """
+        self.progress.tokens["canvases"] = len(canvases)
+        size = max(1, GROUP_ROWS // max(len(canvas.ids) for canvas in canvases))
+        settled: list[Settled] = []
+        for start in range(0, len(canvases), size):
+            group = slice(start, start + size)
+            settled += yield from self._run(canvases[group], shrinks[group], prefix, remaining, whole, survivors)
+            if self.progress.late:
+                break
+        return settled
+
+    def _run(
+        self,
+        canvases: list[Canvas],
+        shrinks: list[bool],
+        prefix: Prefix,
+        remaining: int,
+        whole: WholeTexts,
+        survivors: int | None,
+    ) -> Steps[list[Settled]]:
+        """Denoise canvases that share their forwards."""
         options = self.progress.options
+        typed = canvases[0].typed
         batch = stack(canvases, self.model.config.pad_id, self.model.device)
         denoising = Denoising(
             model=self.model,
@@ -86,12 +136,13 @@ class Passes:
             signal_at_pinned=options.pinned_signal,
             filler=self.filler,
             ends=tuple(self.ends),
+            opening=self.healer.refused(typed, self.model.device) if self.healer and typed else None,
             choices=TRACED_CHOICES if options.trace else 0,
             remaining=remaining,
             real=batch.real,
         )
         widest = max(self.progress.tokens.get("canvas", 0), batch.ids.shape[1])
-        self.progress.tokens |= {"canvas": widest, "canvases": len(canvases)}
+        self.progress.tokens["canvas"] = widest
         settled: dict[int, Settled] = {}
         active = list(range(len(canvases)))
         started = time.monotonic()
@@ -104,7 +155,7 @@ class Passes:
             ends = ["converged" if done else "passes" for done in state.done.tolist()]
             for place, index in enumerate(active):
                 ids = state.readout[place].tolist()
-                settled[index] = self._settle(canvases[index], ids, ends[place], number, index)
+                settled[index] = self._settle(canvases[index], ids, ends[place], number, index, shrinks[index])
             for place, index in enumerate(active if options.trace else active[:1]):
                 self._emit(state, place, settled[index], remaining, whole)
             going = [
@@ -112,6 +163,9 @@ class Passes:
                 for place, index in enumerate(active)
                 if ends[place] != "converged" and number < sum(canvases[index].free) + SPARE_PASSES
             ]
+            if number == 1 and survivors is not None and survivors < len(active):
+                settled = {place: settled[place] for place in surest(state.entropy, denoising.free, survivors)}
+                going = [place for place in going if place in settled]
             if going and self.progress.late:
                 for place in going:
                     settled[active[place]] = evolve(settled[active[place]], finish="deadline")
@@ -123,7 +177,7 @@ class Passes:
                 denoising.keep(torch.tensor(going, device=self.model.device))
         self.canvases += len(canvases)
         self.progress.spend("passes", started)
-        return [settled[index] for index in range(len(canvases))]
+        return [settled[index] for index in sorted(settled)]
 
     def show(self, settled: Settled, passes: int, whole: WholeTexts) -> None:
         """Emit a last draft: the canvas that was chosen, as it is offered."""
@@ -131,12 +185,15 @@ class Passes:
             cells = [wire.Cell(self.tokenizer.spell(id_), "accepted") for id_ in settled.ids]
             self._send(settled, settled.ids, cells, passes, whole)
 
-    def _settle(self, canvas: Canvas, ids: list[int], finish: str, passes: int, index: int) -> Settled:
+    def _settle(self, canvas: Canvas, ids: list[int], finish: str, passes: int, index: int, shrinks: bool) -> Settled:
         texts = []
         for slots in canvas.holes:
             hole = ids[slots.start : slots.stop]
             texts.append(self.tokenizer.decode(hole[: self.length(hole)]))
-        return Settled(tuple(texts), ids, finish, passes, canvas, self.canvases + index)
+        if canvas.typed:
+            is_whole = texts[0].startswith(canvas.typed)
+            texts[0] = texts[0][len(canvas.typed) :] if is_whole else ""
+        return Settled(tuple(texts), ids, finish, passes, canvas, self.canvases + index, shrinks)
 
     def length(self, ids: list[int]) -> int:
         """How many of a hole's ids are text."""

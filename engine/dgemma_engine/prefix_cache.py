@@ -91,7 +91,7 @@ class PrefixCache:
         The last token is always encoded anew: it rides along, and its hidden state is wanted. `room` tells how many
         rows are going to stand behind `ids`. A prefix of the same owner is cut and used; of another's a copy is made.
         """
-        prefix = self._found(ids, owner)
+        prefix = self._found(ids, owner, len(ids) + room)
         prefix.cache.reserve(len(ids) + room)
         prefix.owner = owner
         reused = len(prefix.ids)
@@ -124,8 +124,8 @@ class PrefixCache:
         """Bytes of memory."""
         return sum(prefix.cache.size for prefix in self.held)
 
-    def _found(self, ids: Sequence[int], owner: Hashable) -> Prefix:
-        """The prefix to go on with, cut to what it shares with `ids`."""
+    def _found(self, ids: Sequence[int], owner: Hashable, rows: int) -> Prefix:
+        """The prefix to go on with, cut to what it shares with `ids`; a new one has memory for `rows`."""
         wanted = ids[:-1]
         shared = {id(prefix): _shared(prefix.ids, wanted) for prefix in self.held}
         best = max(self.held, key=lambda prefix: (shared[id(prefix)], prefix.owner == owner), default=None)
@@ -135,14 +135,14 @@ class PrefixCache:
             # Nothing worth keeping: the owner's old prefix makes room, else a new one is begun.
             best, length = own, 0 if own is None else shared[id(own)]
         if best is None:
-            return Prefix(self.model.new_cache(len(ids)), owner)
+            return Prefix(self.model.new_cache(rows), owner)
         if best in self._idle and (best.owner == owner or length == len(best.ids)):
             self._idle.remove(best)
             best.truncate(length)
             return best
         if own is not None:
             self._idle.remove(own)
-        return Prefix(best.cache.fork(length), owner, best.ids[:length])
+        return Prefix(best.cache.fork(length, rows), owner, best.ids[:length])
 
     def _evict(self) -> None:
         while len(self._idle) > 1 and (

@@ -99,8 +99,9 @@ class Denoising:
     `free` `[B, C]` marks what may change, `real` `[B, C]` is False on padding. `remaining` passes are left of the
     schedule (less than all of them edits a draft). `forbidden` ids `[V]` or `[B, V]` never appear in `Pass.readout`.
     Fillers past the first in a hole say nothing about certainty: `filler` rows that follow another are not counted
-    by the stop rule, and neither are rows behind the first of the tokens `ends`, where the text is over. `choices` is
-    the number of likeliest tokens reported by row.
+    by the stop rule, and neither are rows behind the first of the tokens `ends`, where the text is over. `opening`
+    `[V]` are ids that the first free row of a canvas must not be read as either. `choices` is the number of likeliest
+    tokens reported by row.
     """
 
     model: DiffusionGemma
@@ -114,6 +115,7 @@ class Denoising:
     signal_at_pinned: PinnedSignal = "zero"
     filler: int | None = None
     ends: tuple[int, ...] = ()
+    opening: Tensor | None = None
     choices: int = 0
     remaining: int = 0
     real: Tensor | None = None
@@ -121,6 +123,8 @@ class Denoising:
     _history: list[Tensor] = field(factory=list, init=False)
     _rows: Tensor = field(init=False)
     _owners: Tensor = field(init=False)
+    _first: Tensor = field(init=False)
+    """`[R]`: whether a row that is read is the first free one of its canvas."""
 
     def __attrs_post_init__(self) -> None:
         self.remaining = self.remaining or self.schedule.passes
@@ -182,6 +186,9 @@ class Denoising:
     def _locate(self) -> None:
         self._rows = self.free.flatten().nonzero().squeeze(-1)
         self._owners = self._rows // self.canvas.shape[1]
+        if self.opening is not None:
+            self._first = self._owners != self._owners.roll(1)
+            self._first[:1] = True
 
     def _stable(self, argmax: Tensor) -> Tensor:
         wanted = self.schedule.stability
@@ -210,10 +217,15 @@ class Denoising:
 
     def _permitted(self, best: Tensor, log_probabilities: Tensor) -> Tensor:
         """`best` `[R]`, and where that id is forbidden the best one that is not."""
-        refused = self.forbidden[self._owners, best].nonzero().squeeze(-1)
+        is_refused = self.forbidden[self._owners, best]
+        if self.opening is not None:
+            is_refused = is_refused | (self._first & self.opening[best])
+        refused = is_refused.nonzero().squeeze(-1)
         if len(refused) == 0:
             return best
         never = self.forbidden[self._owners[refused]]
+        if self.opening is not None:
+            never = never | (self._first[refused, None] & self.opening)
         return best.index_copy(0, refused, log_probabilities[refused].masked_fill(never, -math.inf).argmax(-1))
 
     def _condition(self, soft: Tensor) -> None:

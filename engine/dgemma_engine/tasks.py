@@ -124,7 +124,7 @@ class Task:
             return wire.Scored(id_, tuple(log_probs))
         if isinstance(request, wire.Warm):
             assert isinstance(request.text, wire.MaskedText)
-            return wire.Warmed(id_, (yield from engine.warming(request.text, self.owner)))
+            return wire.Warmed(id_, (yield from engine.warming(request.text, self.owner, request.document)))
 
         def send_draft(draft: wire.Draft) -> None:
             self.job.send(attrs.evolve(draft, id=id_))

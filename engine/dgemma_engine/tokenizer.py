@@ -86,6 +86,11 @@ class Tokenizer:
             return self._backend.id_to_token(id_) or f"<{id_}>"
         return self._backend.decode([id_], skip_special_tokens=False)
 
+    def spellings(self, size: int) -> list[str]:
+        """What each of the first `size` ids spells: nothing for control tokens and parts of characters."""
+        texts = self._backend.decode_batch([[id_] for id_ in range(size)], skip_special_tokens=False)
+        return ["" if id_ in self.control_ids or "\ufffd" in text else text for id_, text in enumerate(texts)]
+
     def _encode_piece(self, piece: str) -> list[int]:
         return self._backend.encode(piece, add_special_tokens=False).ids
 

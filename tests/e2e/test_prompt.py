@@ -54,12 +54,33 @@ def test_a_long_selection_shows_all_of_it_in_every_draft(engine: BlockingEngine,
 
 
 def test_what_was_rewritten_can_be_refined(engine: BlockingEngine, chat: str):
-    filled = engine.fill(wire.MaskedText(PARTS), model=chat, prompt=PROMPT, document="area.py", passes=4)
+    filled = engine.fill(wire.MaskedText(PARTS), model=chat, prompt=PROMPT, document="area.py", passes=4, seed=1)
     before = filled.candidates[0].texts[0]
-    again = engine.refine(filled, [wire.Span(0, 4, 6)])
+    again = engine.refine(filled, [wire.Span(0, 4, 6)], seed=1)
     after = again.candidates[0].texts[0]
     assert after.startswith(before[:4])
     assert after.endswith(before[6:])
+
+
+def test_a_fill_without_a_prompt_is_spoken_to_as_well(engine: BlockingEngine, chat: str):
+    drafts: list[wire.Draft] = []
+    text = wire.MaskedText(("def area(w, h):\n    return wi", wire.Hole(8), "\n\nprint(area(2, 3))\n"))
+    options = {"model": chat, "document": "file:///w/area.py", "passes": 8, "seed": 1}
+    filled = engine.fill(text, on_draft=drafts.append, **options)
+    (written,) = filled.candidates[0].texts
+    assert written
+    assert drafts[-1].texts == (written,)
+    # The prompt is longer than the text.
+    assert filled.tokens["prefix"] > 200
+    assert filled.tokens["canvases"] == 6
+
+
+def test_ways_to_mend_a_text_are_compared(engine: BlockingEngine, chat: str):
+    ways = ["[1, 2]", "[1], 2"]
+    there = engine.score("x = ", ways, "\n", model=chat)
+    back = engine.score("x = ", ways[::-1], "\n", model=chat)
+    assert there == pytest.approx(back[::-1], abs=1e-2)
+    assert there[0] != there[1]
 
 
 def test_a_client_is_told_who_follows_instructions(engine: BlockingEngine, chat: str):

@@ -146,6 +146,13 @@ async def test_an_automatic_request_ends_in(outcome: str, monkeypatch: pytest.Mo
 
 
 @in_a_loop
+async def test_a_model_that_wrote_nothing_is_no_error() -> None:
+    async with house(behaviour="speechless") as here:
+        offers, found = await here.suggest(settings=QUICK)
+        assert (offers, found.outcome) == ([], "empty")
+
+
+@in_a_loop
 async def test_a_newer_request_supersedes_at_once_and_reaches_the_engine() -> None:
     async with house(behaviour="silent") as here:
         first = asyncio.ensure_future(here.suggest())

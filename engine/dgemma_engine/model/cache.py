@@ -30,12 +30,11 @@ class KVCache:
         """Make room for `rows` in all; grows geometrically, keeps what is there."""
         if rows <= self.capacity:
             return
-        self.capacity = max(2 * self.capacity, rows)
+        capacity = max(2 * self.capacity, rows)
         for store in (self._keys, self._values):
             for index, old in enumerate(store):
-                grown = old.new_empty(old.shape[0], old.shape[1], self.capacity, old.shape[3])
-                grown[:, :, : self.length] = old[:, :, : self.length]
-                store[index] = grown
+                store[index] = _copied(old, self.length, capacity)
+        self.capacity = capacity
 
     def write(self, layer: int, keys: Tensor, values: Tensor, at: int, start: int) -> tuple[Tensor, Tensor]:
         """Put rows at position `at`, behind the prefix, and return all from position `start` to their end.
@@ -53,12 +52,13 @@ class KVCache:
         past_values = self._values[layer][:, :, start:at].expand(shape)
         return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
 
-    def fork(self, length: int) -> KVCache:
-        """A cache of its own with the first `length` tokens of this one."""
+    def fork(self, length: int, rows: int = 0) -> KVCache:
+        """A cache of its own with the first `length` tokens of this one, and memory for `rows` in all."""
         other = copy.copy(self)
-        other.length = other.capacity = min(length, self.length)
-        other._keys = [store[:, :, : other.length].clone() for store in self._keys]
-        other._values = [store[:, :, : other.length].clone() for store in self._values]
+        other.length = min(length, self.length)
+        other.capacity = max(rows, other.length)
+        other._keys = [_copied(store, other.length, other.capacity) for store in self._keys]
+        other._values = [_copied(store, other.length, other.capacity) for store in self._values]
         return other
 
     @property
@@ -75,3 +75,10 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate {self.length} cached tokens to {length}")
         self.length = length
+
+
+def _copied(store: Tensor, length: int, capacity: int) -> Tensor:
+    """The first `length` rows of a layer's keys or values, in memory for `capacity`."""
+    moved = store.new_empty(store.shape[0], store.shape[1], capacity, store.shape[3])
+    moved[:, :, :length] = store[:, :, :length]
+    return moved

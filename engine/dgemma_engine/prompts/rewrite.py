@@ -11,6 +11,7 @@ from ..canvas import head_ids, tail_ids
 from ..errors import EngineError
 from ..tokenizer import Tokenizer
 from ..wire import Prompt
+from .marks import marks
 
 SHARE = 8
 """Of the room for a prompt, one in so many tokens may be the outline, and one the problems."""
@@ -31,7 +32,7 @@ def rewrite_ids(prompt: Prompt, passage: Passage, tokenizer: Tokenizer, limit: i
     Raises `EngineError("request")` when the instruction and the selection leave no room for it.
     """
     encode = tokenizer.encode
-    opening, closing = _marks(passage)
+    opening, closing = marks("selection", passage.before + passage.selection + passage.after)
     outline = head_ids(tokenizer, prompt.outline, limit // SHARE)
     problems = head_ids(tokenizer, "".join(f"- {_line(one)}\n" for one in prompt.problems), limit // SHARE)
     head = encode(f"{_about(prompt)} The part of it between {opening} and {closing} is to be rewritten.\n\n")
@@ -62,16 +63,6 @@ def _about(prompt: Prompt) -> str:
     file, language = _line(prompt.file), _line(prompt.language)
     named = f"This is {file}" if file else "This is a file"
     return f"{named} (language: {language})." if language else f"{named}."
-
-
-def _marks(passage: Passage) -> tuple[str, str]:
-    """Plain text that stands nowhere in the passage."""
-    text = passage.before + passage.selection + passage.after
-    number, name = 1, "selection"
-    while f"<{name}>" in text or f"</{name}>" in text:
-        number += 1
-        name = f"selection-{number}"
-    return f"<{name}>", f"</{name}>"
 
 
 def _line(text: str) -> str:

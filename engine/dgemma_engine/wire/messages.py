@@ -124,11 +124,12 @@ class Fill:
     """Fill the holes of `text`.
 
     `document` names what is edited, for this client alone: a newer interactive request of a document supersedes the
-    one before it, and a `TextDelta` refers to it. `deadline_ms` counts from the receipt of the message, waiting
-    included, loading a model not. `length` is the policy for how much of a hole is used; with `spares`, what its other
-    lengths came to is answered too, behind the `candidates` asked for. With a `seed` the fill is the
-    same every time on the same device; that takes it past the prefix cache. With `drafts`, a `Draft` comes after every
-    pass; with `trace`, one of every canvas, with what each row might have become.
+    one before it, and a `TextDelta` refers to it; a model that follows instructions is told the last part of its path.
+    `deadline_ms` counts from the receipt of the message, waiting included, loading a model not. `length` is the policy
+    for how much of a hole is used; with `spares`, what its other lengths came to is answered too, behind the
+    `candidates` asked for. With a `seed` the fill is the same every time on the same device; that takes it past the
+    prefix cache. With `drafts`, a `Draft` comes after every pass; with `trace`, one of every canvas, with what each row
+    might have become.
 
     With a `prompt` the text has one hole, and its draft is rewritten as the prompt says: one candidate, whatever the
     `length`. A model that follows no instructions fails that with `instructions` before anything is loaded.
