@@ -30,7 +30,9 @@ class Client:
     disabled_actions: bool
     """It shows code actions that cannot be run, and why."""
     drafts: bool
-    """It asked for drafts in its initializationOptions."""
+    """It asked for the drafts of everything in its initializationOptions."""
+    rewrite_drafts: bool
+    """It asked for those of rewrites at least."""
     asks: bool
     """It has the command that asks its user for an instruction, as it said in its initializationOptions."""
     block_cursor: bool = False
@@ -46,6 +48,7 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
     completion = document.completion if document else None
     actions = document.code_action if document else None
     options: Any = params.initialization_options
+    drafts = options.get("drafts") if isinstance(options, dict) else None
     return Client(
         name=params.client_info.name if params.client_info else "",
         encoding=Encoding(str(getattr(encoding, "value", encoding) or "utf-16")),
@@ -56,7 +59,8 @@ def read_client(params: types.InitializeParams, encoding: types.PositionEncoding
         progress=bool(window and window.work_done_progress),
         document_changes=bool(edits and edits.document_changes),
         disabled_actions=bool(actions and actions.disabled_support),
-        drafts=isinstance(options, dict) and options.get("drafts") is True,
+        drafts=drafts is True,
+        rewrite_drafts=drafts is True or drafts == "rewrite",
         asks=isinstance(options, dict) and options.get("asks") is True,
         block_cursor=params.client_info is not None and params.client_info.name.lower() == "helix",
     )

@@ -101,13 +101,18 @@ async def test_hunks_of_a_preview_are_applied_by_number(tmp_path: Path) -> None:
 @played
 async def test_drafts_stream_to_who_asks_for_them(tmp_path: Path) -> None:
     told = ["░░░░", "x = ░", "x = g"]
-    for wanted, heard in ((False, []), (True, told)):
+    for wanted, heard in ((False, []), (True, told), ("rewrite", told), ("other", [])):
         async with scripted(tmp_path, ["x = g(1)\n"], on_the_way=told, drafts=wanted) as one:
             await one.command("dgemma.rewrite", asked((4, 0), (5, 0)))
             sent = [params for name, params in one.notifications if name == "dgemma/draft"]
             assert [draft["text"] for draft in sent] == heard
             assert [draft["pass"] for draft in sent] == [*range(1, len(heard) + 1)]
             assert len({draft["id"] for draft in sent}) == bool(heard)
+            # Of ghost text they are for whoever wants all of them.
+            one.notifications.clear()
+            await one.request("textDocument/inlineCompletion", one.inline(URI, 0, 8))
+            drafted = [params["text"] for name, params in one.notifications if name == "dgemma/draft"]
+            assert drafted == (told if wanted is True else [])
 
 
 @played

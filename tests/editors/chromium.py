@@ -7,14 +7,12 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 OPTIONS = (
     "--headless",
     "--remote-debugging-pipe",
@@ -53,12 +51,9 @@ KEYS = {
     "Escape": 27,
     "F1": 112,
     "a": 65,
+    "b": 66,
     "s": 83,
 }
-
-
-def find_chromium() -> str | None:
-    return next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Page:

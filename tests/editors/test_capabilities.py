@@ -36,6 +36,7 @@ CLIENTS = {
         document_changes=True,
         disabled_actions=True,
         drafts=False,
+        rewrite_drafts=False,
         asks=False,
     ),
     "neovim-0.12": Client(
@@ -49,6 +50,7 @@ CLIENTS = {
         document_changes=False,
         disabled_actions=True,
         drafts=False,
+        rewrite_drafts=False,
         asks=False,
     ),
     "helix-25.07": Client(
@@ -62,6 +64,7 @@ CLIENTS = {
         document_changes=True,
         disabled_actions=True,
         drafts=False,
+        rewrite_drafts=False,
         asks=False,
         block_cursor=True,
     ),
@@ -76,6 +79,7 @@ CLIENTS = {
         document_changes=True,
         disabled_actions=False,
         drafts=False,
+        rewrite_drafts=False,
         asks=False,
     ),
 }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.conftest import Home
-from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen, find_editor
+from tests.editors.installed import find_optional
+from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen
 
-EMACS = find_editor("DGEMMA_EMACS", "emacs", least=(30, 1))
+EMACS = find_optional("DGEMMA_EMACS", "emacs", least=(30, 1))
 
 
 def test_fills_are_taken_undone_and_saved(tmp_path: Path, home: Home) -> None:

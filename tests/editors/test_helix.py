@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.e2e.conftest import Home
-from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen, find_editor
+from tests.editors.installed import find_optional
+from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen
 
-HELIX = find_editor("DGEMMA_HX", "hx", least=(25, 7))
+HELIX = find_optional("DGEMMA_HX", "hx", least=(25, 7))
 
 # In normal mode the cursor is a selection of the line's end; in insert mode it stands before it.
 MENUS = [

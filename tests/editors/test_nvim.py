@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.conftest import Home
-from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen, find_editor
+import pytest
 
-NEOVIM = find_editor("DGEMMA_NVIM", "nvim", least=(0, 12))
+from tests.e2e.conftest import Home
+from tests.editors.installed import find_neovim, need_tmux, version
+from tests.editors.tmux import CLOSED, LACKING, LINE, Desk, Screen
+
+NEOVIM = find_neovim()
+need_tmux()
+if version(NEOVIM) < (0, 12):
+    pytest.skip("Neovim before 0.12 has no ghost text of its own", allow_module_level=True)
 
 
 def test_ghost_text_is_shown_taken_undone_and_saved(tmp_path: Path, home: Home) -> None:

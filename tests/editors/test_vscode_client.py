@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import zipfile
-from pathlib import Path
 
 import pytest
 
-CLIENT = Path(__file__).parents[2] / "editors" / "vscode"
+from tests.editors.installed import CLIENT, need_client
+
 MOST_BYTES = 1_000_000
 """Of all code in the package."""
 
-if not (CLIENT / "node_modules").exists():
-    pytest.skip("needs Node 20 or newer, and npm ci in editors/vscode", allow_module_level=True)
+need_client()
 
 
 def npm(name: str) -> None:
@@ -28,7 +27,7 @@ def test_it_passes(name: str) -> None:
 
 def test_the_package_holds_what_it_needs_and_is_small() -> None:
     npm("package")
-    [vsix] = CLIENT.glob("*.vsix")
+    [vsix] = (CLIENT / "dist").glob("*.vsix")
     files = {one.filename: one.file_size for one in zipfile.ZipFile(vsix).infolist()}
     code = {name: size for name, size in files.items() if name.endswith(".js")}
     assert set(code) == {"extension/dist/extension.js", "extension/dist/client.js"}

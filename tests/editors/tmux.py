@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-
-import pytest
 
 from tests.e2e.conftest import COMMAND, Home
 from tests.editors.setup_doc import SETUPS
@@ -29,26 +25,6 @@ LINE = EXAMPLE.read_text(encoding="utf-8").partition(f"{LACKING}\n")[0].count("\
 """The number of that line."""
 CLOSED = f"{LACKING})\n"
 """The end of that line when it is filled, as a screen or the file has it."""
-
-
-def find_editor(variable: str, name: str, *, least: tuple[int, ...]) -> Path:
-    """The executable of an editor, from the folder that `variable` names or from PATH; skips the module without it.
-
-    `least` is the oldest version that will do.
-    """
-    found = shutil.which(name, path=os.environ.get(variable))
-    if found is not None and shutil.which("tmux") is not None and _version(found) >= least:
-        return Path(found).absolute()
-    version = ".".join(map(str, least))
-    pytest.skip(
-        f"put {name} {version} or newer on PATH or its folder in {variable}, and tmux on PATH", allow_module_level=True
-    )
-
-
-def _version(editor: str) -> tuple[int, ...]:
-    said = subprocess.run([editor, "--version"], capture_output=True, text=True, timeout=PATIENCE_S).stdout
-    found = re.search(r"\d+(\.\d+)+", said)
-    return tuple(map(int, found[0].split("."))) if found else ()
 
 
 class Desk:

@@ -13,7 +13,7 @@ from dgemma_lsp.server.capabilities import Client, read_client
 from dgemma_lsp.text.document import Encoding
 from tests.e2e.editor import FULL
 
-NOTHING = Client("", Encoding.UTF_16, *[False] * 9)
+NOTHING = Client("", Encoding.UTF_16, *[False] * 10)
 
 
 def client_of(options: Any = None, encoding: Any = None, **capabilities: Any) -> Client:
@@ -43,7 +43,11 @@ def test_each_capability(capabilities: dict[str, Any], what: dict[str, bool]) ->
 
 def test_a_client_that_can_do_everything() -> None:
     client = client_of({"drafts": True, "asks": True}, types.PositionEncodingKind.Utf8, **FULL)
-    assert client == Client("", Encoding.UTF_8, *[True] * 9)
+    assert client == Client("", Encoding.UTF_8, *[True] * 10)
+
+
+def test_drafts_of_rewrites_alone() -> None:
+    assert client_of({"drafts": "rewrite"}) == attrs.evolve(NOTHING, rewrite_drafts=True)
 
 
 @pytest.mark.parametrize("options", [None, [], "drafts", {"drafts": "yes"}, {"drafts": 1}, {}])

@@ -150,7 +150,7 @@ def _wish(server: Server, document: Document, place: types.Range, asked: Argumen
     start, end = (document.offset_at(position(at)) for at in ends)
     if _inside_character(document, start, ends[0]):
         start += 1
-    sender = _draft_sender(server) if server.client.drafts else None
+    sender = _draft_sender(server) if server.client.rewrite_drafts else None
     return Wish(document, start, max(start, end), asked.instruction, asked.problems, sender)
 
 

@@ -22,7 +22,7 @@ return {
   end,
   capabilities = { workspace = { workspaceEdit = { documentChanges = true } } },
   -- The settings here as well: the engine is started before they can be asked for.
-  init_options = vim.tbl_extend('force', config.settings, { drafts = true, asks = true }),
+  init_options = vim.tbl_extend('force', config.settings, { drafts = 'rewrite', asks = true }),
   settings = { dgemma = next(config.settings) and config.settings or vim.empty_dict() },
   handlers = require('dgemma.handlers'),
   commands = {

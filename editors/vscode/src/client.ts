@@ -32,7 +32,7 @@ export function makeClient(running: Running, around: Surroundings): LanguageClie
   const client = new QuietClient('dgemma', 'DGemma', () => Promise.resolve(running.child), {
     documentSelector: SCHEMES.map((scheme) => ({ scheme })),
     outputChannel: around.log,
-    initializationOptions: { drafts: true, asks: true },
+    initializationOptions: { drafts: 'rewrite', asks: true },
     connectionOptions: {
       cancellationStrategy: {
         receiver: CancellationReceiverStrategy.Message,

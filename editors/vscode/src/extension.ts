@@ -57,6 +57,8 @@ export function activate(context: vscode.ExtensionContext): Hooks {
 
   const commands: Record<string, (argument?: Wish) => unknown> = {
     rewriteSelection: (wish) => rewriting.rewriteSelection(wish),
+    // Only VS Code knows which editors are: a command of its own, by the same name, takes the other's place there.
+    rewriteReadonly: () => vscode.window.showWarningMessage('DGemma: This editor is read-only; nothing can be rewritten in it.'),
     why: async () => (await started.command('dgemma.explainLast')) ?? menu(state),
     restart: async () => {
       trouble.forget();

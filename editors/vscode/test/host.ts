@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { TESTS } from './host_tests';
+import { TROUBLE } from './trouble_tests';
 
 interface Result {
   readonly name: string;
@@ -14,7 +15,7 @@ export async function run(): Promise<void> {
   const file = process.env['DGEMMA_RESULTS'];
   assert(file, 'DGEMMA_RESULTS names a file');
   const results: Result[] = [];
-  for (const [name, test] of Object.entries(TESTS)) {
+  for (const [name, test] of Object.entries({ ...TESTS, ...TROUBLE })) {
     const start = performance.now();
     const outcome = await test().then(
       () => ({}),

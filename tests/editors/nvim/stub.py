@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.editors.installed import find_neovim
 from tests.editors.nvim.neovim import PATIENCE_S, Neovim
-from tests.editors.tmux import find_editor
 
-NEOVIM = find_editor("DGEMMA_NVIM", "nvim", least=(0, 11))
+NEOVIM = find_neovim()
 SERVER = Path(__file__).with_name("stub_server.py")
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import COMMAND, Home, private_home
+from tests.editors.installed import find_neovim
 from tests.editors.nvim.neovim import PATIENCE_S, Neovim
-from tests.editors.tmux import EXAMPLE, LACKING, LINE, find_editor
+from tests.editors.tmux import EXAMPLE, LACKING, LINE
 from tests.fake_engine import interpreter
 
-NEOVIM = find_editor("DGEMMA_NVIM", "nvim", least=(0, 11))
+NEOVIM = find_neovim()
 READY = "require('dgemma.status').get().state == 'ready'"
 VISIBLE = "require('dgemma').visible()"
 

@@ -13,15 +13,17 @@ from tests.editors.nvim.stub import Desk, place
 TEXT = "one = 1\ntwo = 2\n\nthree = 3\nfour = 4\n"
 
 
-def hunk(start: tuple[int, int], end: tuple[int, int], new: str, *edits: Any) -> dict[str, Any]:
-    return {"range": place(start, end), "newText": new, "edits": [{"range": one, "newText": "?"} for one in edits]}
+def hunk(start: tuple[int, int], end: tuple[int, int], new: str, **words: tuple[int, int]) -> dict[str, Any]:
+    """`words` are those of the first line that come in place of these columns."""
+    edits = [{"range": place((start[0], at[0]), (start[0], at[1])), "newText": word} for word, at in words.items()]
+    return {"range": place(start, end), "newText": new, "edits": edits}
 
 
 HUNKS = [
-    hunk((0, 0), (1, 0), "uno = 1\n", place((0, 0), (0, 3))),
+    hunk((0, 0), (1, 0), "uno = 1\n", uno=(0, 3)),
     hunk((2, 0), (2, 0), "# between\n"),
     hunk((3, 0), (4, 0), ""),
-    hunk((4, 0), (5, 0), "quattro = 4\ncinque = 5\n", place((4, 0), (4, 4))),
+    hunk((4, 0), (5, 0), "quattro = 4\ncinque = 5\n", quattro=(0, 4)),
 ]
 
 
@@ -59,6 +61,35 @@ def test_a_preview_is_in_place_and_changes_nothing(desk: Desk) -> None:
     assert shown_text(neovim) == TEXT
     assert neovim.lua("return vim.bo.modified") is False
     assert len(desk.stub.heard("workspace/executeCommand")) == 1
+
+
+WORDS = [
+    # A character beyond ASCII before a word, a tab, and two words in one line.
+    ("ä = one + two\n", hunk((0, 0), (1, 0), "ä = uno + due\n", uno=(4, 7), due=(10, 13)), "    uno   due"),
+    ("\tone = 1\n", hunk((0, 0), (1, 0), "\tuno = 1\n", uno=(1, 4)), "        uno"),
+    ("one\n", hunk((0, 3), (0, 3), "s", s=(3, 3)), "   s"),
+    # What the edits do not lead to.
+    ("one = 1\n", hunk((0, 0), (1, 0), "due = 1\n", uno=(0, 3)), ""),
+]
+
+
+@pytest.mark.parametrize(("text", "one", "expected"), WORDS)
+def test_new_words_stand_out(desk: Desk, text: str, one: dict[str, Any], expected: str) -> None:
+    desk.stub.play(rewrite={"hunks": [one]})
+    neovim = desk.editing(text)
+    neovim.command("setlocal tabstop=8")
+    neovim.command("%DgemmaRewrite do")
+    neovim.until("vim.fn.maparg('A', 'n') ~= ''")
+    cells = neovim.lua("""
+        vim.cmd.redraw()
+        return vim.iter(vim.fn.range(1, 20)):map(function(column)
+          return { vim.fn.screenstring(2, column), vim.fn.screenattr(2, column) }
+        end):totable()
+    """)
+    width = len("".join(character for character, _ in cells).rstrip())
+    plain = cells[0][1]
+    stands_out = "".join(character if look != plain else " " for character, look in cells[:width])
+    assert stands_out.rstrip() == expected
 
 
 def test_hunk_by_hunk(desk: Desk) -> None:
@@ -179,6 +210,23 @@ def test_an_edit_for_another_version_is_not_made(desk: Desk) -> None:
     neovim.press("A")
     assert desk.stub.answer() == {"applied": False, "failureReason": "the buffer has changed"}
     assert neovim.lines == TEXT.splitlines()
+
+
+def test_a_buffer_that_is_locked_during_a_preview(desk: Desk) -> None:
+    neovim = previewed(desk)
+    neovim.command("setlocal nomodifiable")
+    neovim.press("arrr")
+    neovim.until("#said > 0")
+    neovim.press("j")
+    neovim.settled()
+    assert neovim.said == ["dgemma: this buffer cannot be changed; :set modifiable, then apply"]
+    assert neovim.lines == TEXT.splitlines()
+    neovim.until_shown("✓")
+    neovim.command("setlocal modifiable")
+    neovim.press("<CR>")
+    neovim.until("vim.fn.maparg('A', 'n') == ''")
+    neovim.lua("vim.wait(100)")
+    assert desk.stub.heard("workspace/executeCommand")[-1]["arguments"] == [{"preview": 1, "hunks": [0]}]
 
 
 def test_it_refuses_what_cannot_be(desk: Desk) -> None:

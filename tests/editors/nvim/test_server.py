@@ -15,7 +15,7 @@ def test_what_it_says_of_itself(desk: Desk) -> None:
     desk.editing("x\n", settings={"trigger": "manual"})
     [params] = desk.stub.heard("initialize")
     assert params["capabilities"]["workspace"]["workspaceEdit"]["documentChanges"] is True
-    assert params["initializationOptions"] == {"trigger": "manual", "drafts": True, "asks": True}
+    assert params["initializationOptions"] == {"trigger": "manual", "drafts": "rewrite", "asks": True}
 
 
 def neovim_with(desk: Desk, options: Any, **variables: str) -> Neovim:

@@ -1,5 +1,6 @@
 -- One hunk of a previewed rewrite, in its place in the buffer.
 local text = require('dgemma.text')
+local words = require('dgemma.words')
 
 local api = vim.api
 local namespace = api.nvim_create_namespace('dgemma.preview')
@@ -10,6 +11,7 @@ for name, link in pairs({
   DgemmaDelete = 'DiffDelete',
   DgemmaDeleteWord = 'DiffText',
   DgemmaAdd = 'DiffAdd',
+  DgemmaAddWord = 'DiffText',
   DgemmaHint = 'Comment',
 }) do
   api.nvim_set_hl(0, name, { link = link, default = true })
@@ -20,7 +22,8 @@ end
 ---@field number integer the server's, from 0
 ---@field height integer rows of it; 0 for new lines between two
 ---@field lines string[] that take their place
----@field words dgemma.Span[] what changes in its rows, rows counted from its first
+---@field words dgemma.Edit[] what changes in its rows, rows counted from its first
+---@field new integer[][][] the columns of what is new in each of the lines
 ---@field mark integer
 ---@field decision? 'accept'|'reject'
 local Hunk = {}
@@ -30,7 +33,7 @@ Hunk.__index = Hunk
 ---@param number integer
 ---@param span dgemma.Span
 ---@param new string
----@param edits dgemma.Span[]
+---@param edits dgemma.Edit[]
 ---@return dgemma.Hunk
 function Hunk.new(buf, number, span, new, edits)
   local before = text.line(buf, span.row):sub(1, span.col)
@@ -44,21 +47,30 @@ function Hunk.new(buf, number, span, new, edits)
   end
   local gone = whole and new == '' and span.end_row > span.row
   local lines = gone and {} or vim.split(before .. new:gsub('\r', '') .. after, '\n')
-  local words = vim
+  local changes = vim
     .iter(edits)
     :map(function(edit)
       return vim.tbl_extend('force', edit, { row = edit.row - span.row, end_row = edit.end_row - span.row })
     end)
     :totable()
   local height = last - span.row + 1
+  local old = api.nvim_buf_get_lines(buf, span.row, last + 1, false)
   local count = api.nvim_buf_line_count(buf)
   local mark = api.nvim_buf_set_extmark(buf, anchors, math.min(span.row, count - 1), 0, {
     end_row = math.min(span.row + height, count),
     end_col = 0,
     strict = false,
   })
-  -- stylua: ignore
-  return setmetatable({ buf = buf, number = number, height = height, lines = lines, words = words, mark = mark }, Hunk)
+  return setmetatable({
+    buf = buf,
+    number = number,
+    height = height,
+    lines = lines,
+    words = changes,
+    -- Between two lines all is new, and no word stands out.
+    new = words.added(old, height > 0 and changes or {}, lines),
+    mark = mark,
+  }, Hunk)
 end
 
 ---@return integer
@@ -71,6 +83,25 @@ end
 function Hunk:covers(row)
   local first = self:row()
   return row >= first and row < first + math.max(self.height, 1)
+end
+
+---One of the new lines, with what is new in it.
+---@param number integer
+---@return string[][] chunks
+function Hunk:line(number)
+  local line, chunks, at = self.lines[number] .. ' ', {}, 0
+  local function add(stop, group)
+    if stop > at then
+      chunks[#chunks + 1] = { (line:sub(at + 1, stop):gsub('\t', (' '):rep(vim.bo[self.buf].tabstop))), group }
+      at = stop
+    end
+  end
+  for _, columns in ipairs(self.new[number]) do
+    add(columns[1], 'DgemmaAdd')
+    add(columns[2], 'DgemmaAddWord')
+  end
+  add(#line, 'DgemmaAdd')
+  return chunks
 end
 
 ---@param hint? string
@@ -95,13 +126,10 @@ function Hunk:draw(hint)
     end
   end
   local mark = self.decision == 'accept' and '✓ ' or nil
-  local below = vim
-    .iter(self.lines)
-    :map(function(line)
-      local shown = line:gsub('\t', (' '):rep(vim.bo[self.buf].tabstop))
-      return { { shown .. ' ', 'DgemmaAdd' } }
-    end)
-    :totable()
+  local below = {}
+  for number = 1, #self.lines do
+    below[number] = self:line(number)
+  end
   if mark and below[1] then
     table.insert(below[1], { mark, 'DgemmaHint' })
   end

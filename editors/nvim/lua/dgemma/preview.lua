@@ -115,7 +115,8 @@ function M.open(client, buf, span, answer)
     local edits = vim
       .iter(hunk.edits)
       :map(function(edit)
-        return selection.from_range(buf, edit.range, client.offset_encoding)
+        local where = selection.from_range(buf, edit.range, client.offset_encoding)
+        return vim.tbl_extend('error', where, { text = edit.newText:gsub('\r', '') })
       end)
       :totable()
     local where = selection.from_range(buf, hunk.range, client.offset_encoding)
@@ -169,6 +170,11 @@ end
 ---@param buf integer
 local function apply(buf)
   local preview = previews[buf]
+  if not vim.bo[buf].modifiable then
+    -- What was decided stays.
+    draw(buf)
+    return say.warn('this buffer cannot be changed; :set modifiable, then apply')
+  end
   local numbers = {}
   for _, hunk in ipairs(preview.hunks) do
     if hunk.decision == 'accept' then
@@ -228,6 +234,9 @@ function M.act(name)
   local hunk = vim.iter(preview.hunks):find(function(one)
     return one:covers(row)
   end) or undecided(preview)
+  if not hunk then
+    return apply(buf)
+  end
   hunk.decision = name
   local following = undecided(preview)
   if not following then
