@@ -45,13 +45,16 @@ class Home:
             "XDG_RUNTIME_DIR": str(self.folder),
             "XDG_STATE_HOME": str(self.folder / "state"),
             "XDG_CONFIG_HOME": str(self.folder / "config"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
             "HF_HOME": str(self.folder / "hub"),
         }
         return {name: value for name, value in os.environ.items() if name not in unwanted} | own
 
     def left(self) -> list[str]:
         """What a daemon left in its runtime folder."""
-        return sorted(entry.name for entry in self.folder.iterdir() if entry.name not in ("state", "config", "hub"))
+        return sorted(
+            entry.name for entry in self.folder.iterdir() if entry.name not in ("state", "config", "cache", "hub")
+        )
 
 
 class Cli:
@@ -118,6 +121,6 @@ def fresh_cli(tmp_path: Path, fresh_home: Home) -> Cli:
 @pytest.fixture
 def in_home(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     """Has clients in this process find the daemon of `home`."""
-    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "HF_HOME"):
+    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "HF_HOME"):
         monkeypatch.setenv(name, home.environment[name])
     return home
