@@ -1,13 +1,13 @@
 """One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
 
-    python bench/gpu.py --out bench-out                                  # needs 58 GB of GPU memory
-    python bench/gpu.py --out bench-out --shape small --device cpu       # the same code on any machine
+    python bench/gpu.py --full-shape                             # needs 58 GB of GPU memory, 74 with quantised experts
+    python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
 Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
 layer on the reference's input, end to end with the reference's routing and with our own (in bf16 ties flip),
 and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
 timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
-never compared.
+never compared. Ours with quantised experts shares every other tensor with the others.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
 quality. Prints a markdown table and writes it to OUT/gpu.md, all that was measured to OUT/gpu.json. Exit
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import torch
@@ -38,7 +38,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
-from bench.gpu_pair import NEVER, SHAPES, Pair, ReferenceArm, build, denoising, parity, random_ids
+from bench.gpu_pair import NEVER, SHAPES, Pair, ReferenceArm, build, denoising, parity, quantised, random_ids
+from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.model.quantized import Form
 from dgemma_engine.sampler import Schedule, SeededDraws
 
 FULL_GB_PER_PASS = 53.9
@@ -57,13 +59,18 @@ PROFILED = 3
 
 
 class OursArm:
-    """Our denoising run with every row free."""
+    """Our denoising run with every row free; with a `form`, on experts that are quantised for it."""
 
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
-        cache = pair.ours.new_cache(capacity=prefix.shape[1] + canvas)
-        pair.ours.encode(prefix, cache)
-        draws = SeededDraws(pair.ours.config.vocab_size, pair.device, seed=0)
-        self.run = denoising(pair.ours, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+    made: ClassVar[dict[str, DiffusionGemma]] = {}
+
+    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain") -> None:
+        if form != "plain" and form not in self.made:
+            self.made[form] = quantised(pair.ours, form)
+        model = self.made.get(form, pair.ours)
+        cache = model.new_cache(capacity=prefix.shape[1] + canvas)
+        model.encode(prefix, cache)
+        draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
+        self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
 
     def step(self) -> None:
         bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
@@ -77,6 +84,8 @@ ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
     "transformers, dynamic cache": lambda *given: ReferenceArm(*given, static=False),
     "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
     OURS: OursArm,
+    f"{OURS}, fp8 experts": lambda *given: OursArm(*given, form="fp8"),
+    f"{OURS}, int4 experts": lambda *given: OursArm(*given, form="int4"),
 }
 
 
@@ -262,8 +271,8 @@ def table(report: dict[str, Any]) -> str:
             lines.append(f"{start} failed: {entry['failure']} |" + " |" * 9)
             continue
         device, rivals = entry["device"], rival_medians(report["timings"], entry["canvas"])
-        speedup = f"{min(rivals) / device['median']:.2f}×" if rivals and entry["arm"] == OURS else ""
-        full = report["shape"] == "full" and where["dtype"] == "bfloat16"
+        speedup = f"{min(rivals) / device['median']:.2f}×" if rivals and entry["arm"].startswith(OURS) else ""
+        full = report["shape"] == "full" and where["dtype"] == "bfloat16" and "experts" not in entry["arm"]
         share = FULL_GB_PER_PASS / device["median"] * 1e3 / report["copy_gb_s"]
         lines.append(
             f"{start} {device['median']:.2f} | {device['p5']:.2f} | {device['p95']:.2f} | "
@@ -275,13 +284,14 @@ def table(report: dict[str, Any]) -> str:
 
 def rival_medians(timings: list[dict[str, Any]], canvas: int) -> list[float]:
     alike = [entry for entry in timings if entry["canvas"] == canvas and not entry["failure"]]
-    return [entry["device"]["median"] for entry in alike if entry["arm"] != OURS]
+    return [entry["device"]["median"] for entry in alike if not entry["arm"].startswith(OURS)]
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json and gpu.md")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder for gpu.json and gpu.md")
     parser.add_argument("--shape", choices=list(SHAPES), default="full")
+    parser.add_argument("--full-shape", dest="shape", action="store_const", const="full", help="that of the release")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=["bfloat16", "float16", "float32"], default="bfloat16")
     parser.add_argument("--canvas", type=int, nargs="+", default=[256, 128, 64], help="tokens")

@@ -5,6 +5,7 @@ What `gpu.py` times. Needs transformers; runs in whatever dtype and on whatever 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import SimpleNamespace
@@ -15,9 +16,13 @@ import attrs
 import torch
 from torch import Tensor, nn
 
+from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.config import parse_config
+from dgemma_engine.model.experts import Experts
 from dgemma_engine.model.load import stored_name
+from dgemma_engine.model.packing import group_size
+from dgemma_engine.model.quantized import Form, empty_bank, quantize
 from dgemma_engine.sampler import Denoising, Draws, Schedule
 
 FULL = {
@@ -120,6 +125,24 @@ def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pai
     owned = {value.data_ptr() for value in ours.state_dict().values()}
     assert owned == {value.data_ptr() for value in reference.state_dict().values()}, "weights exist twice"
     return Pair(ours.eval().requires_grad_(False), reference.eval().requires_grad_(False), device, dtype)
+
+
+def quantised(model: DiffusionGemma, form: Form) -> DiffusionGemma:
+    """`model` with its experts in `form`, sharing every other tensor; on kernels where its device has them."""
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
+    for layer in copied.layers:
+        experts = layer.experts
+        assert isinstance(experts, Experts)
+        for name in ("gate_up_proj", "down_proj"):
+            wide = getattr(experts, name)
+            bank = empty_bank(form, tuple(wide.shape), group_size(wide.shape[2]), wide.dtype, wide.device)
+            for expert in range(len(wide)):
+                bank.put(expert, 0, quantize(wide[expert], form))
+            delattr(experts, name)
+            experts.add_module(name, bank)
+    if kernels.usable(copied.device):
+        kernels.use(copied)
+    return copied
 
 
 def random_tensor(name: str, shape: torch.Size, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -287,7 +310,7 @@ def samplers_agree(pair: Pair, canvas: int) -> bool:
         config=pair.ours.config,
         decode=lambda *_: logits,
         logits=lambda hidden: hidden,
-        soft_embedding=lambda given: given[..., :1],
+        expected_embedding=lambda given: given[..., :1],
     )
     ours = denoising(stub, None, canvas, pair.device, Schedule(4), draws)  # pyright: ignore[reportArgumentType]
     done = ours.advance()

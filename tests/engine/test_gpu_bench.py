@@ -1,0 +1,29 @@
+"""`bench/gpu.py` is run on a rented GPU, once: here it must not have rotted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ARMS = ("ours", "ours, int4 experts", "ours, fp8 experts", "transformers, dynamic cache")
+
+
+def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
+    small = "--shape small --device cpu --dtype float32 --canvas 32 --context 40 --passes 2 --warmup 1".split()
+    command = [sys.executable, str(ROOT / "bench" / "gpu.py"), *small, "--out", str(tmp_path), "--arms", *ARMS]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert report["parity"]["ok"]
+    assert report["parity"]["samplers_agree"]
+    assert [(one["arm"], one["failure"]) for one in report["timings"]] == [(arm, None) for arm in ARMS]
+    assert "| 32 | ours, int4 experts |" in (tmp_path / "gpu.md").read_text()
+
+
+def test_without_a_gpu_it_says_so() -> None:
+    command = [sys.executable, str(ROOT / "bench" / "gpu.py"), "--full-shape", "--device", "cpu"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert ran.stdout.strip() == "the full shape needs a CUDA device with 58 GB"
