@@ -140,5 +140,5 @@ def no_instructions(model: str) -> EngineError:
     """The refusal of a prompt by a model that cannot follow it."""
     return EngineError(
         "instructions",
-        f"{model} follows no instructions; a checkpoint such as {INSTRUCTED} does; name its folder as the model",
+        f"{model} follows no instructions; a checkpoint such as {INSTRUCTED} does: dgemma-lsp model use {INSTRUCTED}",
     )

@@ -99,6 +99,6 @@ def test_a_refusal_loads_nothing(engine: BlockingEngine, model: str, code: str):
     report = engine.status()
     assert report.models == ()
     assert code != "instructions" or str(caught.value) == (
-        "nano follows no instructions; a checkpoint such as google/diffusiongemma-26B-A4B-it does; "
-        "name its folder as the model"
+        "nano follows no instructions; a checkpoint such as google/diffusiongemma-26B-A4B-it does: "
+        "dgemma-lsp model use google/diffusiongemma-26B-A4B-it"
     )

@@ -160,7 +160,9 @@ def test_who_takes_no_prompt(model: str, code: str) -> None:
 
 
 def test_a_refusal_names_what_would_do_it() -> None:
-    with pytest.raises(EngineError, match=r"nano follows .* google/diffusiongemma-26B-A4B-it does; name its folder"):
+    with pytest.raises(
+        EngineError, match=r"nano follows .* google/diffusiongemma-26B-A4B-it does: dgemma-lsp model use google"
+    ):
         require_instructions("nano")
 
 
