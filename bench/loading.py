@@ -23,40 +23,12 @@ from typing import Any
 
 import psutil
 
+from dgemma_engine.released import released_config
+
 SHARDS = 11
 """As the released checkpoint has."""
 EVERY_S = 0.02
 OUT = Path("build/bench")
-
-RELEASED: dict[str, Any] = {
-    "model_type": "diffusion_gemma",
-    "canvas_length": 256,
-    "text_config": {
-        "vocab_size": 262_144,
-        "hidden_size": 2816,
-        "intermediate_size": 2112,
-        "num_hidden_layers": 30,
-        "layer_types": ["full_attention" if layer % 6 == 5 else "sliding_attention" for layer in range(30)],
-        "num_attention_heads": 16,
-        "num_key_value_heads": 8,
-        "head_dim": 256,
-        "global_head_dim": 512,
-        "num_global_key_value_heads": 2,
-        "rope_parameters": {
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
-            "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
-        },
-        "sliding_window": 1024,
-        "max_position_embeddings": 262_144,
-        "num_experts": 128,
-        "top_k_experts": 8,
-        "moe_intermediate_size": 704,
-        "pad_token_id": 0,
-        "eos_token_id": 1,
-        "bos_token_id": 2,
-    },
-}
-"""config.json of google/diffusiongemma-26B-A4B-it, but for the vision tower's."""
 
 
 def write_holes(folder: Path, config: dict[str, Any], layout: str = "bf16") -> int:
@@ -176,7 +148,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("DGEMMA_BENCH_DIR")) as place:
         for name, layout, device, precision in [*CASES, *([HOST] if arguments.host else [])]:
             folder = Path(place) / layout
-            size = write_holes(folder, RELEASED, layout)
+            size = write_holes(folder, released_config(), layout)
             command = [sys.executable, "-m", "bench.loading", "--one", str(folder), device, precision or "stored"]
             ran = subprocess.run(command, capture_output=True, text=True, check=True)
             one = json.loads(ran.stdout)

@@ -57,6 +57,14 @@ def row_statistics(raw: Tensor, cap: float, temperature: float, seed: int) -> Ro
 
 
 @triton.jit
+def _logits(raw, inside, cap, inverse):
+    """cap·tanh(raw / cap) / temperature; tanh by an exponential, since not every library of a GPU has it."""
+    value = tl.load(raw, mask=inside, other=0.0).to(tl.float32) / cap
+    value = tl.minimum(tl.maximum(value, -15.0), 15.0)
+    return cap * (1 - 2 / (1 + tl.exp(2 * value))) * inverse
+
+
+@triton.jit
 def _split(
     raw,
     largest,
@@ -85,9 +93,7 @@ def _split(
     for block in range(0, SPLIT, BLOCK):
         token = split * SPLIT + block + tl.arange(0, BLOCK)
         inside = token < size
-        value = tl.load(raw + row * stride + token, mask=inside, other=0.0).to(tl.float32) / cap
-        value = tl.minimum(tl.maximum(value, -15.0), 15.0)
-        value = cap * (1 - 2 / (1 + tl.exp(2 * value))) * inverse
+        value = _logits(raw + row * stride + token, inside, cap, inverse)
         value = tl.where(inside, value, -float("inf"))
         here, here_at = tl.max(value, axis=0, return_indices=True)
         if here > top:
@@ -110,9 +116,7 @@ def _split(
     for block in range(0, SPLIT, BLOCK):
         token = split * SPLIT + block + tl.arange(0, BLOCK)
         inside = token < size
-        value = tl.load(raw + row * stride + token, mask=inside, other=0.0).to(tl.float32) / cap
-        value = tl.minimum(tl.maximum(value, -15.0), 15.0)
-        value = cap * (1 - 2 / (1 + tl.exp(2 * value))) * inverse
+        value = _logits(raw + row * stride + token, inside, cap, inverse)
         share = tl.exp(value - top).to(tl.bfloat16)
         tl.store(probabilities + row * size + token, share, mask=inside)
     at = row * splits + split

@@ -118,17 +118,16 @@ class Float8:
 
 
 @frozen
-class Packed4:
-    """Symmetric int4 in groups."""
+class _Packed:
+    """Two values a byte, with scales in groups."""
 
     stored: Stored
     scale: Stored
-    form: Form = "int4"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        rows, words = self.stored.shape
-        return rows, 8 * words
+        rows, last = self.stored.shape
+        return rows, 2 * last * self.stored.dtype.itemsize
 
     @property
     def group(self) -> int:
@@ -137,6 +136,13 @@ class Packed4:
     @property
     def size(self) -> int:
         return self.stored.size + self.scale.size
+
+
+@frozen
+class Packed4(_Packed):
+    """Symmetric int4 in groups, eight of them in an int32."""
+
+    form: Form = "int4"
 
     def parts(self) -> tuple[Tensor, ...]:
         return self.stored.read().view(torch.uint8), self.scale.read().to(torch.bfloat16)
@@ -146,27 +152,12 @@ class Packed4:
 
 
 @frozen
-class PackedFloat4:
+class PackedFloat4(_Packed):
     """NVFP4: 4-bit floats, a scale for every 16, and one for all, by which compressed-tensors divides."""
 
-    stored: Stored
-    scale: Stored
     whole: Stored
     divides: bool
     form: Form = "nvfp4"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        rows, pairs = self.stored.shape
-        return rows, 2 * pairs
-
-    @property
-    def group(self) -> int:
-        return self.shape[1] // self.scale.shape[-1]
-
-    @property
-    def size(self) -> int:
-        return self.stored.size + self.scale.size
 
     def parts(self) -> tuple[Tensor, ...]:
         whole = self.whole.read().float().reshape(1, 1)
