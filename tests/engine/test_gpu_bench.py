@@ -12,22 +12,8 @@ ARMS = ("ours", "ours, int4 experts", "ours, fp8 experts", "transformers, dynami
 
 
 def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
-    small = [
-        "--shape",
-        "small",
-        "--device",
-        "cpu",
-        "--dtype",
-        "float32",
-        "--canvas",
-        "32",
-        "--context",
-        "40",
-        "--passes",
-        "2",
-        "--warmup",
-        "1",
-    ]
+    few = ["--canvas", "32", "--context", "40", "--passes", "2", "--warmup", "1"]
+    small = ["--shape", "small", "--device", "cpu", "--dtype", "float32", *few]
     command = [sys.executable, str(ROOT / "bench" / "gpu.py"), *small, "--out", str(tmp_path), "--arms", *ARMS]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]

@@ -45,9 +45,9 @@ def test_a_report_is_a_table():
         "work      96 passes, 4 prefill chunks",
         "cache     1 prefix, 1200 tokens, 12.3 MB; hit rate 75%, 8100 tokens saved, 900 encoded",
         "",
-        "model         state        device  dtype     size        unused  unloads",
-        "nano          ready        cpu     bfloat16  7.6 MB      4 s     after 15 min",
-        "/models/big␛  loading 25%  cuda:0  bfloat16  52000.0 MB  0 s     never",
+        "model         state        device  dtype     size     unused  unloads",
+        "nano          ready        cpu     bfloat16  7.6 MB   4 s     after 15 min",
+        "/models/big␛  loading 25%  cuda:0  bfloat16  52.0 GB  0 s     never",
     ]
 
 
