@@ -43,7 +43,7 @@ COUNTS = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(lambda pair: (max
 def test_all_is_each(counts: tuple[int, int], rows: int, seed: int) -> None:
     experts = experts_of(*counts, torch.float32)
     inputs = routed(experts, rows, counts[1], seed)
-    torch.testing.assert_close(experts._all(*inputs), experts._each(*inputs), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(experts._all(*inputs), experts.each(*inputs), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -55,9 +55,9 @@ def test_grouped_is_each(dtype: torch.dtype, count: int, chosen: int, rows: int,
     """On a CPU torch loops over the groups, but the arguments' conventions are those of the kernel."""
     experts = experts_of(count, chosen, dtype)
     inputs = routed(experts, rows, chosen, seed=rows, used=used)
-    exact = experts.double()._each(*(value.double() if value.is_floating_point() else value for value in inputs))
+    exact = experts.double().each(*(value.double() if value.is_floating_point() else value for value in inputs))
     experts.to(dtype)
-    for result in (experts._grouped(*inputs), experts._each(*inputs)):
+    for result in (experts._grouped(*inputs), experts.each(*inputs)):
         assert result.dtype == dtype
         error = (result.double() - exact).norm() / exact.norm()
         assert error < (1e-6 if dtype == torch.float32 else 1e-2)
@@ -67,7 +67,7 @@ def test_grouped_is_each(dtype: torch.dtype, count: int, chosen: int, rows: int,
 def test_grouped_on_a_gpu() -> None:
     experts = experts_of(128, 8, torch.bfloat16)
     inputs = routed(experts, 256, 8, seed=0)
-    exact = experts._each(*inputs)
+    exact = experts.each(*inputs)
     result = experts.cuda()._grouped(*(value.cuda() for value in inputs)).cpu()
     assert (result - exact).float().norm() / exact.float().norm() < 1e-2
 
@@ -77,4 +77,4 @@ def test_few_experts_run_all_at_once(count: int, chosen: int, dense: bool) -> No
     experts = experts_of(count, chosen, torch.float32)
     assert experts.dense is dense
     inputs = routed(experts, 5, chosen, seed=1)
-    torch.testing.assert_close(experts(*inputs), experts._each(*inputs), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(experts(*inputs), experts.each(*inputs), atol=1e-5, rtol=1e-5)

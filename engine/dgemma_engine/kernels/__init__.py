@@ -7,12 +7,21 @@ in Triton's interpreter (`TRITON_INTERPRET=1` before the first import), which is
 from __future__ import annotations
 
 import importlib.util
+import logging
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+if TYPE_CHECKING:
+    from ..model.experts import Experts
+
+log = logging.getLogger(__name__)
+
 CAPABILITY = (8, 0)
 """The least compute capability: bf16 matrix units."""
+TOLERANCE = 0.03
+"""Of a kernel beside torch, both in bf16."""
 
 
 def usable(device: torch.device) -> bool:
@@ -23,11 +32,42 @@ def usable(device: torch.device) -> bool:
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= CAPABILITY
 
 
-def use(model: nn.Module) -> None:
-    """Let the layers of `model` run on kernels where those are known to be better: quantised experts."""
+def use(model: nn.Module) -> bool:
+    """Let the layers of `model` run on kernels where those are known to be better: quantised experts.
+
+    Whether they do: a kernel that this machine's Triton cannot build, or that is wrong here, is left alone.
+    """
     from ..model.experts import Experts
+    from ..model.quantized import Quantized
     from . import experts
 
-    for module in model.modules():
-        if isinstance(module, Experts):
-            module.kernel = experts.run
+    found = [one for one in model.modules() if isinstance(one, Experts) and isinstance(one.gate_up_proj, Quantized)]
+    if not found:
+        return False
+    try:
+        error = _error(found[0])
+    except Exception as refusal:  # whatever a compiler or a driver says
+        log.warning("quantised experts run without their kernel: %s: %s", type(refusal).__name__, refusal)
+        return False
+    if not error < TOLERANCE:
+        log.warning("quantised experts run without their kernel: its result is off by %.2g", error)
+        return False
+    for one in found:
+        one.kernel = experts.run
+    return True
+
+
+def _error(module: Experts) -> float:
+    """‖kernel − torch‖ / ‖torch‖ on a few rows."""
+    from . import experts
+
+    count, _, width = module.gate_up_proj.shape
+    weight = module.gate_up_proj[0]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(5, width, generator=generator).to(weight)
+    weights, index = torch.rand(5, count, generator=generator).topk(min(2, count))
+    given = x, weights.to(weight.device), index.to(weight.device)
+    with torch.inference_mode():
+        wanted = module.each(*given).float()
+        found = experts.run(*given, module.gate_up_proj, module.down_proj).float()
+    return float((found - wanted).norm() / wanted.norm())

@@ -101,12 +101,12 @@ class Experts(nn.Module):
         """Rows `[N, D]`, their experts' `weights` and `index` `[N, k]` → `[N, D]`."""
         up, down = self.gate_up_proj, self.down_proj
         if isinstance(up, Quantized) or isinstance(down, Quantized):
-            return self._each(x, weights, index) if self.kernel is None else self.kernel(x, weights, index, up, down)
+            return self.each(x, weights, index) if self.kernel is None else self.kernel(x, weights, index, up, down)
         if self.dense:
             return self._all(x, weights, index)
         if _has_grouped(x.device.type, x.dtype) and up.shape[1] % 16 == 0 and up.shape[2] % 8 == 0:
             return self._grouped(x, weights, index)
-        return self._each(x, weights, index)
+        return self.each(x, weights, index)
 
     def _all(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Every expert for every row, the unchosen ones weighted zero: a plain MLP of width E·size."""
@@ -119,7 +119,7 @@ class Experts(nn.Module):
         down = down_proj.transpose(1, 2).reshape(-1, hidden)
         return inner.reshape(x.shape[0], -1) @ down
 
-    def _each(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
+    def each(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Expert by expert over the rows that chose it: for quantised banks, and without a grouped GEMM."""
         out = torch.zeros_like(x)
         for expert in index.unique().tolist():

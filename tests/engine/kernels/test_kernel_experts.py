@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def plain(x: Tensor, weights: Tensor, index: Tensor, gate_up: Tensor | Quantized
     module.gate_up_proj, module.down_proj = (
         one if isinstance(one, Quantized) else torch.nn.Parameter(one) for one in (gate_up, down)
     )
-    return module._each(x, weights, index)
+    return module.each(x, weights, index)
 
 
 @settings(max_examples=25, deadline=None)
@@ -123,9 +124,27 @@ def test_a_model_on_kernels_is_the_model(tiny_checkpoint: Path, precision: Preci
             return model.logits(hidden)
 
     wanted = logits()
-    kernels.use(model)
+    assert kernels.use(model)
     assert torch.allclose(logits(), wanted, atol=1e-3)
 
 
 def test_a_cpu_has_none() -> None:
     assert not kernels.usable(torch.device("cpu"))
+
+
+def broken(*_: object) -> Tensor:
+    raise RuntimeError("no such instruction")
+
+
+@pytest.mark.parametrize("run", [broken, lambda x, *_: torch.zeros_like(x), lambda x, *_: x * float("nan")])
+def test_a_kernel_that_fails_here_is_left_alone(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, run: Any
+) -> None:
+    model = load_model(tiny_checkpoint, precision="int4")
+    monkeypatch.setattr(experts, "run", run)
+    assert not kernels.use(model)
+    assert all(one.kernel is None for one in model.modules() if isinstance(one, Experts))
+
+
+def test_a_model_that_is_not_quantised_has_no_use_for_them(tiny_checkpoint: Path) -> None:
+    assert not kernels.use(load_model(tiny_checkpoint))
