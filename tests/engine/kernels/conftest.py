@@ -1,20 +1,14 @@
-"""Without a GPU the kernels run in Triton's interpreter, which has to be asked for before Triton is imported."""
+"""The kernels run in Triton's interpreter here, on any machine; it has to be asked for before Triton is imported.
+
+On a GPU `kernels.use` proves them before it lets a model run on them, and `bench/gpu.py` times what came of it.
+"""
 
 from __future__ import annotations
 
 import os
 
 import pytest
-import torch
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
+os.environ["TRITON_INTERPRET"] = "1"
 
 pytest.importorskip("triton", reason="Triton is there on Linux only")
-
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.fixture
-def device() -> torch.device:
-    return DEVICE
