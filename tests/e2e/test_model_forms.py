@@ -26,8 +26,9 @@ def filled(cli: Cli, *options: str) -> dict[str, Any]:
     cli.file("f.py", "x = 1\n")
     ran = cli("fill", "f.py", "--at", "1:6", "--json", "--seed", "1", *options)
     assert ran.code == 0, ran
-    name = json.loads(ran.out)["model"]
-    (model,) = [one for one in json.loads(cli("engine", "status", "--json").out)["models"] if one["name"] == name]
+    # A folder is named to the engine by its whole path.
+    names = {name := json.loads(ran.out)["model"], str(cli.folder / name)}
+    (model,) = [one for one in json.loads(cli("engine", "status", "--json").out)["models"] if one["name"] in names]
     return model
 
 
