@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from attrs import Factory, evolve, field, frozen
 
-from . import wire
+from . import heap, wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, prefix_ids
 from .checkpoints import find_checkpoint, no_instructions
 from .errors import EngineError
@@ -65,6 +65,8 @@ class Engine:
         there.
         """
         started = time.monotonic()
+        if torch.device(device).type == "cpu":
+            heap.keep_freed()
         found = find_checkpoint(model)
         folder, asked = found.folder, found.precision if precision == AUTO else precision
         form = asked if asked in PRECISIONS else None

@@ -17,7 +17,7 @@ from .likelihood import log_likelihoods
 from .long_hole import LongHole
 from .model import DiffusionGemma
 from .passes import Passes, Settled, WholeTexts
-from .prefix_cache import RIDING_ROWS, Prefix, PrefixCache
+from .prefix_cache import Prefix, PrefixCache
 from .prompts.infill import InfillPrompt, Opening
 from .request import Options, Progress
 from .sampler import SeededDraws
@@ -81,7 +81,7 @@ class Fill:
         with self.prefixes.borrowed(ids, self.options.owner, room) as prefix:
             self.progress.tokens["prefix"] = len(ids)
             self.progress.tokens["reused"] = len(prefix.ids)
-            yield from prefix.extend(ids[len(prefix.ids) :], RIDING_ROWS)
+            yield from prefix.extend(ids[len(prefix.ids) :], riding=True)
             self.progress.spend("prefill", started)
             count = self._holes_that_fit(rest, opening.rows)
             if count == 0:

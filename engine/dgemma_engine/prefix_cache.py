@@ -15,8 +15,6 @@ from .steps import Steps
 
 CHUNK_ROWS = 512
 """Tokens encoded in one step."""
-RIDING_ROWS = 64
-"""New tokens up to this many are not encoded in a step of their own: they ride in the first pass."""
 ENTRIES = 8
 BYTES = 2 << 30
 """Of all prefixes that nobody uses at the moment; the one used last is always kept."""
@@ -41,15 +39,16 @@ class Prefix:
         """The pending tokens as rows of the next forward; when there are any, `settle` takes what becomes of them."""
         if not self.pending:
             return []
-        ids = torch.tensor([self.pending], device=self.cache.device)
-        return [Rows(self.cache, ids, encoder=True, kept=True)]
+        ids, last = torch.tensor([self.pending], device=self.cache.device), len(self.pending) - 1
+        asked = torch.tensor([last], device=self.cache.device)
+        return [Rows(self.cache, ids, encoder=True, kept=True, asked=asked)]
 
     def settle(self, hidden: Tensor) -> None:
-        """The pending tokens are encoded: `hidden` `[1, T, D]`."""
+        """The pending tokens are encoded: `hidden` `[1, D]` is the last one's."""
         self.ids += self.pending
         self.pending = []
         # A copy: a view would keep the rows of everybody in the forward.
-        self.last = hidden[0, -1].clone()
+        self.last = hidden[-1].clone()
 
     def truncate(self, length: int) -> None:
         """Forget everything from token `length` on."""
@@ -59,14 +58,13 @@ class Prefix:
             self.last = None
         self.pending = []
 
-    def extend(self, ids: Sequence[int], riding: int = 0) -> Steps[None]:
-        """Encode `ids` behind the prefix, in chunks; at most `riding` of them may be left pending instead."""
-        stop = 0 if len(ids) <= riding else len(ids)
-        for start in range(0, stop, CHUNK_ROWS):
-            self.pending = list(ids[start : min(stop, start + CHUNK_ROWS)])
+    def extend(self, ids: Sequence[int], riding: bool = False) -> Steps[None]:
+        """Encode `ids` behind the prefix, in chunks; the last one may be left pending instead, to ride in a pass."""
+        while len(ids) > (CHUNK_ROWS if riding else 0):
+            self.pending, ids = list(ids[:CHUNK_ROWS]), ids[CHUNK_ROWS:]
             (hidden,) = yield self.riding()
             self.settle(hidden)
-        self.pending = list(ids[stop:])
+        self.pending = list(ids)
 
 
 @define(eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import ctypes
 import gc
 import logging
 import sys
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from . import wire
+from . import heap, wire
 from .checkpoints import find_checkpoint, follows_instructions
 from .errors import EngineError
 from .footprint import LAYOUTS, Choice, Footprint, choose, read_footprint
@@ -263,10 +262,7 @@ def give_back() -> None:
     torch = _torch()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    heap.give_back()
 
 
 def _size(engine: Engine) -> int:

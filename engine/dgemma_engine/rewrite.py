@@ -20,7 +20,7 @@ from .canvas import CHARS_PER_TOKEN_AT_MOST, Canvas
 from .errors import EngineError
 from .model import DiffusionGemma
 from .passes import Passes, WholeTexts
-from .prefix_cache import RIDING_ROWS, Prefix, PrefixCache
+from .prefix_cache import Prefix, PrefixCache
 from .prompts.chat import Turn
 from .prompts.rewrite import Passage, rewrite_ids
 from .request import Options, Progress
@@ -123,7 +123,7 @@ class Rewrite:
         with self.prefixes.borrowed(ids, self.options.owner, room + self.model.config.canvas_length) as prefix:
             self.progress.tokens["prefix"] += len(ids)
             self.progress.tokens["reused"] += len(prefix.ids)
-            yield from prefix.extend(ids[len(prefix.ids) :], RIDING_ROWS)
+            yield from prefix.extend(ids[len(prefix.ids) :], riding=True)
             self.progress.spend("prefill", started)
             for _ in range(ROLLS):
                 answer = yield from self._written(prefix, core if noise < 1 else [], noise, room, whole)

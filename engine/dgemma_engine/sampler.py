@@ -12,7 +12,7 @@ import math
 from typing import Literal, Protocol, get_args
 
 import torch
-from attrs import define, field, frozen
+from attrs import astuple, define, field, frozen
 from attrs import validators as check
 from torch import Tensor
 
@@ -21,6 +21,8 @@ from .model import DiffusionGemma, KVCache, Rows
 PinnedSignal = Literal["zero", "embedding", "logits"]
 """Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""
 PINNED_SIGNALS = get_args(PinnedSignal)
+READ_OUT_ROWS = 64
+"""Rows whose logits are in memory at once: at the released vocabulary each takes a megabyte in fp32, four times."""
 
 
 @frozen
@@ -91,6 +93,19 @@ class Pass:
     top: tuple[Tensor, Tensor] | None = None
 
 
+@frozen
+class Reading:
+    """Of R rows: the next signal `soft` `[R, D]`, ids, entropies in nats, and the likeliest ids with their chances."""
+
+    soft: Tensor
+    sampled: Tensor
+    argmax: Tensor
+    readout: Tensor
+    entropy: Tensor
+    top: Tensor
+    chances: Tensor
+
+
 @define
 class Denoising:
     """One run over B canvases that share a prefix: a pass is a forward of `rows` and `take`, or `advance` alone.
@@ -122,9 +137,11 @@ class Denoising:
     _signal: Tensor | None = field(default=None, init=False)
     _history: list[Tensor] = field(factory=list, init=False)
     _rows: Tensor = field(init=False)
+    """`[R]`: the rows that are read, flat: the free ones, or all where the others' logits condition the next pass."""
     _owners: Tensor = field(init=False)
+    """`[R]`: whose they are."""
     _first: Tensor = field(init=False)
-    """`[R]`: whether a row that is read is the first free one of its canvas."""
+    """`[R]`: whether a row is the first free one of its canvas."""
 
     def __attrs_post_init__(self) -> None:
         self.remaining = self.remaining or self.schedule.passes
@@ -137,29 +154,24 @@ class Denoising:
 
     def advance(self) -> Pass:
         """Run the decoder once, alone."""
-        return self.take(self.model.decode(self.canvas, self.cache, self._signal, self.real))
+        (hidden,) = self.model.forward([self.rows()])
+        return self.take(hidden)
 
     def rows(self) -> Rows:
         """What the next pass runs through the decoder."""
-        return Rows(self.cache, self.canvas, self._signal, self.real)
+        return Rows(self.cache, self.canvas, self._signal, self.real, asked=self._rows)
 
     def take(self, hidden: Tensor) -> Pass:
-        """Finish the pass whose rows came out as `hidden` `[B, C, D]`; the canvas moves on."""
-        model, shape = self.model, self.canvas.shape
-        hidden = hidden.flatten(0, 1)
-        all_rows = self.signal_at_pinned == "logits"
-        logits = model.logits(hidden if all_rows else hidden[self._rows])
-        logits /= self.schedule.temperature(self.remaining)
-        log_probabilities = logits.log_softmax(-1)
-        probabilities = log_probabilities.exp()
-        self._condition(model.expected_embedding(probabilities))
-        if all_rows:
-            log_probabilities, probabilities = log_probabilities[self._rows], probabilities[self._rows]
-        sampled = self._spread(self.draws.sample(probabilities))
-        best = log_probabilities.argmax(-1)
-        argmax, readout = self._spread(best), self._spread(self._permitted(best, log_probabilities))
-        entropy = self._spread(-torch.einsum("rv,rv->r", probabilities, log_probabilities), 0.0)
-        top = self._top(probabilities) if self.choices else None
+        """Finish the pass whose `rows` came out as `hidden` `[R, D]`; the canvas moves on."""
+        shape = self.canvas.shape
+        temperature = self.schedule.temperature(self.remaining)
+        parts = (part.split(READ_OUT_ROWS) for part in (hidden, self._owners, self._first))
+        readings = [self._read(rows, owners, first, temperature) for rows, owners, first in zip(*parts, strict=True)]
+        read = Reading(*(torch.cat(parts) for parts in zip(*map(astuple, readings), strict=True)))
+        self._condition(read.soft)
+        sampled, argmax, readout = (self._spread(ids) for ids in (read.sampled, read.argmax, read.readout))
+        entropy = self._spread(read.entropy)
+        top = (self._spread(read.top), self._spread(read.chances)) if self.choices else None
 
         accepted = accept(entropy, self.free, self.schedule.entropy_bound)
         self.kept = self.kept & ~accepted
@@ -171,6 +183,22 @@ class Denoising:
         done = self._stable(argmax.masked_fill(~said, -1)) & self._confident(entropy, argmax, said)
         self.remaining -= 1
         return Pass(self.canvas, argmax, readout, accepted, entropy, done, top)
+
+    def _read(self, hidden: Tensor, owners: Tensor, first: Tensor, temperature: float) -> Reading:
+        """What the logits of a few rows say, so that no more of them are in memory at once."""
+        log_probabilities = (self.model.logits(hidden) / temperature).log_softmax(-1)
+        probabilities = log_probabilities.exp()
+        best = log_probabilities.argmax(-1)
+        likely = probabilities.topk(min(self.choices, probabilities.shape[-1]))
+        return Reading(
+            soft=self.model.expected_embedding(probabilities),
+            sampled=self.draws.sample(probabilities),
+            argmax=best,
+            readout=self._permitted(best, log_probabilities, owners, first),
+            entropy=-torch.einsum("rv,rv->r", probabilities, log_probabilities),
+            top=likely.indices,
+            chances=likely.values,
+        )
 
     def keep(self, members: Tensor) -> None:
         """Go on with some of the canvases only; `members` are indices into B."""
@@ -184,11 +212,10 @@ class Denoising:
         self._locate()
 
     def _locate(self) -> None:
-        self._rows = self.free.flatten().nonzero().squeeze(-1)
+        read = torch.ones_like(self.free) if self.signal_at_pinned == "logits" else self.free
+        self._rows = read.flatten().nonzero().squeeze(-1)
         self._owners = self._rows // self.canvas.shape[1]
-        if self.opening is not None:
-            self._first = self._owners != self._owners.roll(1)
-            self._first[:1] = True
+        self._first = (self.free & (self.free.cumsum(-1) == 1)).flatten()[self._rows]
 
     def _stable(self, argmax: Tensor) -> Tensor:
         wanted = self.schedule.stability
@@ -215,24 +242,21 @@ class Denoising:
         mean = (entropy * counted).sum(-1) / counted.sum(-1)
         return mean < self.schedule.confidence
 
-    def _permitted(self, best: Tensor, log_probabilities: Tensor) -> Tensor:
+    def _permitted(self, best: Tensor, log_probabilities: Tensor, owners: Tensor, first: Tensor) -> Tensor:
         """`best` `[R]`, and where that id is forbidden the best one that is not."""
-        is_refused = self.forbidden[self._owners, best]
+        is_refused = self.forbidden[owners, best]
         if self.opening is not None:
-            is_refused = is_refused | (self._first & self.opening[best])
+            is_refused = is_refused | (first & self.opening[best])
         refused = is_refused.nonzero().squeeze(-1)
         if len(refused) == 0:
             return best
-        never = self.forbidden[self._owners[refused]]
+        never = self.forbidden[owners[refused]]
         if self.opening is not None:
-            never = never | (self._first[refused, None] & self.opening)
+            never = never | (first[refused, None] & self.opening)
         return best.index_copy(0, refused, log_probabilities[refused].masked_fill(never, -math.inf).argmax(-1))
 
     def _condition(self, soft: Tensor) -> None:
         """Make `soft`, the expected embeddings of the rows that were read, the next pass's signal."""
-        if self.signal_at_pinned == "logits":
-            self._signal = soft.view(*self.canvas.shape, -1)
-            return
         if self._signal is None:
             self._signal = soft.new_zeros(*self.canvas.shape, soft.shape[-1])
         self._signal.view(-1, soft.shape[-1])[self._rows] = soft
@@ -240,13 +264,9 @@ class Denoising:
     def _pinned_embedding(self) -> Tensor:
         return self.model.embed(self.canvas) * ~self.free[..., None]
 
-    def _top(self, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        best = probabilities.topk(min(self.choices, probabilities.shape[-1]))
-        return self._spread(best.indices), self._spread(best.values)
-
-    def _spread(self, values: Tensor, empty: float = 0) -> Tensor:
-        """Values of the free rows `[R, …]` in their places `[B, C, …]`."""
-        out = values.new_full((self.canvas.numel(), *values.shape[1:]), empty)
+    def _spread(self, values: Tensor) -> Tensor:
+        """Values of the rows that were read `[R, …]` in their places `[B, C, …]`."""
+        out = values.new_zeros((self.canvas.numel(), *values.shape[1:]))
         out[self._rows] = values
         return out.view(*self.canvas.shape, *values.shape[1:])
 

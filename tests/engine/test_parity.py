@@ -262,17 +262,26 @@ def test_double_precision(pair: Pair) -> None:
     torch.testing.assert_close(decoded, oracle.decode(noise, oracle_cache, logits), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("pair", ["many-experts", "five-to-one"], indirect=True)
+@pytest.mark.parametrize("pair", [shape.name for shape in SHAPES], indirect=True)
 def test_bfloat16(pair: Pair) -> None:
-    """Both round to 8 bits in their own order, and routing ties may flip: most rows agree, few may not."""
+    """Both round to 8 bits, each in its own order, and routing ties flip: ours stays as near to fp32 as theirs."""
     ours, oracle = load_model(pair.folder, torch.bfloat16), Oracle(pair.folder, torch.bfloat16)
-    prefix, noise, logits = pair.ids(pair.long), pair.ids(64, seed=1), pair.noise_logits(64)
-    cache = ours.new_cache()
-    encoded, (expected, oracle_cache) = ours.encode(prefix, cache), oracle.prefill(prefix)
-    decoded = ours.decode(noise, cache, ours.soft_embedding(logits))
-    wanted = oracle.decode(noise, oracle_cache, logits.to(torch.bfloat16))
-    for hidden, target in ((encoded, expected), (decoded, wanted)):
-        assert hidden.dtype == torch.bfloat16
-        error = (hidden - target).float().norm(dim=-1) / target.float().norm(dim=-1)
-        assert error.median() < 0.03
-        assert error.quantile(0.9) < 0.05
+    errors: dict[str, list[Tensor]] = {"ours": [], "theirs": []}
+    for seed in range(6):
+        prefix, noise, logits = pair.ids(pair.long, seed), pair.ids(64, seed + 10), pair.noise_logits(64)
+        pairs = []
+        for model in (pair.ours, ours):
+            cache = model.new_cache()
+            pairs.append((model.encode(prefix, cache), model.decode(noise, cache, model.soft_embedding(logits))))
+        exact, mine = pairs
+        encoded, cache = oracle.prefill(prefix)
+        theirs = encoded, oracle.decode(noise, cache, logits.to(torch.bfloat16))
+        for name, found in (("ours", mine), ("theirs", theirs)):
+            assert all(hidden.dtype == torch.bfloat16 for hidden in found)
+            errors[name] += [
+                (hidden.float() - wanted).norm(dim=-1).flatten() / wanted.norm(dim=-1).flatten()
+                for hidden, wanted in zip(found, exact, strict=True)
+            ]
+    mine, theirs = (torch.cat(errors[name]) for name in ("ours", "theirs"))
+    assert mine.median() < 1.15 * theirs.median()
+    assert mine.quantile(0.9) < 1.4 * theirs.quantile(0.9)

@@ -87,7 +87,7 @@ class World:
     uses: list[Use] = field(factory=list)
     asked: int = 0
 
-    def borrow(self, ids: Ids, owner: str, riding: int) -> None:
+    def borrow(self, ids: Ids, owner: str, riding: bool) -> None:
         others = {id(prefix): (prefix, list(prefix.ids)) for prefix in self.cache.held if prefix.owner != owner}
         used = {id(use.prefix) for use in self.uses}
         stack = ExitStack()
@@ -281,17 +281,20 @@ def test_a_keystroke_rides_in_the_first_pass(office: Office, gate: Gate, keystro
     assert [forward.kind for forward in forwards] == ["canvas"] * 3 + ["read"]
     (riding,) = forwards[0].shapes("prefix")
     assert riding == (1, tokens["prefix"] - tokens["reused"])
-    assert riding[1] <= prefix_cache.RIDING_ROWS
     assert not any(forward.shapes("prefix") for forward in forwards[1:])
     assert office.scheduler.queue().chunks == 0
 
 
-def test_more_than_that_is_encoded_before(office: Office, gate: Gate) -> None:
+def test_of_much_new_text_the_last_chunk_rides(office: Office, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prefix_cache, "CHUNK_ROWS", 32)
     gate.open()
-    forwards, _ = delta(office, "x = ", "0123456789" * 8)
-    assert [forward.kind for forward in forwards] == ["prefix"] + ["canvas"] * 3 + ["read"]
-    assert len(forwards[0].shapes("prefix")) == 1
-    assert office.scheduler.queue().chunks == 1
+    forwards, tokens = delta(office, "x = ", "0123456789" * 8)
+    count = tokens["prefix"] - tokens["reused"]
+    assert count > 32
+    chunks = (count - 1) // 32
+    assert [forward.kind for forward in forwards] == ["prefix"] * chunks + ["canvas"] * 3 + ["read"]
+    assert forwards[chunks].shapes("prefix") == [(1, count - 32 * chunks)]
+    assert office.scheduler.queue().chunks == chunks
 
 
 def test_what_was_warmed_is_there(office: Office, gate: Gate) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dgemma_engine.engine import DEFAULT_PASSES, read_schedule
 from dgemma_engine.errors import EngineError
-from dgemma_engine.model import DiffusionGemma, load_model
+from dgemma_engine.model import DiffusionGemma, Rows, load_model
 from dgemma_engine.sampler import PINNED_SIGNALS, Denoising, Schedule, SeededDraws, accept
 
 VOCAB = 10
@@ -30,9 +30,11 @@ class Scripted:
     table: Tensor
     signals: list[Tensor | None] = field(factory=list)
 
-    def decode(self, canvas: Tensor, cache: Any, signal: Tensor | None, real: Tensor | None) -> Tensor:
-        self.signals.append(None if signal is None else signal.clone())
-        return torch.arange(canvas.shape[1]).expand(canvas.shape)[..., None]
+    def forward(self, parts: list[Rows]) -> list[Tensor]:
+        (rows,) = parts
+        self.signals.append(None if rows.signal is None else rows.signal.clone())
+        places = torch.arange(rows.ids.shape[1]).expand(rows.ids.shape).flatten()
+        return [places[rows.asked][:, None]]
 
     def logits(self, hidden: Tensor) -> Tensor:
         return self.table[hidden.squeeze(-1)]
@@ -259,18 +261,19 @@ class DrawsByCanvas:
 
     vocab: int
     generators: list[torch.Generator]
-    free: Tensor
+    read: Tensor
+    """The rows that are read out, `[B, C]`."""
     present: list[int]
 
     @classmethod
-    def of(cls, vocab: int, free: Tensor, present: list[int]) -> DrawsByCanvas:
-        return cls(vocab, [torch.Generator().manual_seed(n) for n in range(len(free))], free, present)
+    def of(cls, vocab: int, read: Tensor, present: list[int]) -> DrawsByCanvas:
+        return cls(vocab, [torch.Generator().manual_seed(n) for n in range(len(read))], read, present)
 
     def noise(self, shape: tuple[int, ...]) -> Tensor:
         return torch.stack([torch.randint(self.vocab, shape[1:], generator=self.generators[n]) for n in self.present])
 
     def sample(self, probabilities: Tensor) -> Tensor:
-        parts = probabilities.split([int(self.free[n].sum()) for n in self.present])
+        parts = probabilities.split([int(self.read[n].sum()) for n in self.present])
         drawn = [
             torch.multinomial(part, 1, generator=self.generators[n])
             for n, part in zip(self.present, parts, strict=True)
@@ -296,7 +299,7 @@ def test_canvases_that_stay_go_on_as_if_alone(model: DiffusionGemma, signal: Any
     kept = free & (torch.arange(width) < 4)
 
     def start(members: list[int]) -> tuple[Denoising, DrawsByCanvas]:
-        draws = DrawsByCanvas.of(vocab, free, members)
+        draws = DrawsByCanvas.of(vocab, torch.ones_like(free) if signal == "logits" else free, members)
         denoising = Denoising(
             model=model,
             cache=cache,

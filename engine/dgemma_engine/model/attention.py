@@ -13,10 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .config import LayerShape, ModelConfig, Rope
+from .joined import Joined
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What query rows `[B, T, heads, head_dim]` gather, in their shape; key and value rows are those of the same tokens,
 `[B, T, kv_heads, head_dim]`, and it is up to the function which others there are and who may see whom."""
+
+PLAIN_SCORES = 1 << 18
+"""Scores of a head up to which a CPU does better to write them down in bf16: half the time of torch's fused kernel.
+
+nano was trained so; random networks come out as near to fp32 as with that kernel.
+"""
 
 
 def inverse_frequencies(rope: Rope, head_dim: int) -> Tensor:
@@ -43,7 +50,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 def gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of `query` `[B, T, heads, hd]` to `keys`, `values` `[B, kv_heads, S, hd]`, in the query's shape.
 
-    `mask` is boolean, `[T, S]` or `[B, T, S]`, True where a row may look; None means everywhere.
+    `mask` `[T, S]`, or `[B, 1, S]` for all rows of a member alike, is added to the scores; None lets everybody see
+    everything.
     """
     batch, rows, heads, head_dim = query.shape
     kv_heads = keys.shape[1]
@@ -51,9 +59,12 @@ def gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> 
     groups = heads // kv_heads
     query = query.transpose(1, 2).reshape(batch, kv_heads, groups * rows, head_dim)
     if mask is not None:
-        mask = mask.repeat(*(1,) * (mask.dim() - 2), groups, 1)
-        mask = mask if mask.dim() == 2 else mask.unsqueeze(1)
-    out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
+        mask = mask.unsqueeze(1) if mask.dim() == 3 else mask.repeat(groups, 1)
+    if query.is_cpu and query.dtype == torch.bfloat16 and rows * keys.shape[2] <= PLAIN_SCORES:
+        scores = query @ keys.mT
+        out = (scores if mask is None else scores.add_(mask)).softmax(-1) @ values
+    else:
+        out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
     return out.reshape(batch, heads, rows, head_dim).transpose(1, 2)
 
 
@@ -67,11 +78,18 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(size)) if scaled else None
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = None if self.weight is None else self.weight.float()
-        return F.rms_norm(x.float(), self.size, weight, self.eps).to(x.dtype)
+        return self.weighted(self.bare(x), x.dtype)
+
+    def bare(self, x: Tensor) -> Tensor:
+        """x / rms(x) in fp32, which norms of the same rows have in common."""
+        return F.rms_norm(x.float(), self.size, None, self.eps)
+
+    def weighted(self, bare: Tensor, dtype: torch.dtype) -> Tensor:
+        """The norm in `dtype` of rows that are `bare` already."""
+        return (bare if self.weight is None else bare * self.weight.float()).to(dtype)
 
 
-class Attention(nn.Module):
+class Attention(Joined):
     """Projections, norms and rotation around the attention that the caller brings."""
 
     def __init__(self, config: ModelConfig, shape: LayerShape) -> None:
@@ -93,8 +111,22 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Rows `[B, T, D]`, turned by `turn`, to what they gather, `[B, T, D]`."""
         batch, rows, _ = x.shape
-        query = self.q_proj(x).view(batch, rows, self.heads, self.head_dim)
-        key = self.k_proj(x).view(batch, rows, self.kv_heads, self.head_dim)
-        value = key if self.v_proj is None else self.v_proj(x).view(key.shape)
-        out = attend(rotate(self.q_norm(query), *turn), rotate(self.k_norm(key), *turn), self.v_norm(value))
-        return self.o_proj(out.reshape(batch, rows, -1))
+        # One norm and one rotation over all heads: as with the projections, it is the calls that take time.
+        heads = self.projected(x).view(batch, rows, -1, self.head_dim)
+        if self.v_proj is None:
+            heads = torch.cat([heads, heads[:, :, self.heads :]], dim=2)
+        turning, value = self.v_norm.bare(heads).split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        turned = rotate((turning * self._head_weights()).to(x.dtype), *turn)
+        query, key = turned.split([self.heads, self.kv_heads], dim=2)
+        return self.o_proj(attend(query, key, value.to(x.dtype)).reshape(batch, rows, -1))
+
+    @property
+    def parts(self) -> list[nn.Linear]:
+        return [part for part in (self.q_proj, self.k_proj, self.v_proj) if part is not None]
+
+    def _head_weights(self) -> Tensor:
+        """Of the norms of queries and keys, `[heads + kv_heads, head_dim]`."""
+        query, key = self.q_norm.weight, self.k_norm.weight
+        assert query is not None
+        assert key is not None
+        return torch.cat([query.expand(self.heads, -1), key.expand(self.kv_heads, -1)]).float()

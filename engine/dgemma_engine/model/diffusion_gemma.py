@@ -18,7 +18,7 @@ from .attention import RMSNorm, inverse_frequencies, rotation
 from .cache import KVCache
 from .config import ModelConfig
 from .layers import Layer, SelfConditioning
-from .rows import Rows, attention, place
+from .rows import Rows, asked_rows, attention, place
 from .sided import Sides
 
 
@@ -91,11 +91,11 @@ class DiffusionGemma(nn.Module):
         return hidden
 
     def forward(self, parts: Sequence[Rows]) -> list[Tensor]:
-        """One pass over rows of several kinds and requests: hidden states `[B, T, D]` after the last norm, by part.
+        """One pass over rows of several kinds and requests: hidden states after the last norm, by part.
 
-        What is kept comes first, and the other parts with the same cache see it, exactly as if it had been encoded
-        before: every row takes its own side's input, mask and scalar. The weights are read once for all; only attention
-        goes part by part.
+        `[B, T, D]`, or `[R, D]` of the rows that a part asks for. What is kept comes first, and the other parts with
+        the same cache see it, exactly as if it had been encoded before: every row takes its own side's input, mask and
+        scalar. The weights are read once for all; only attention goes part by part.
         """
         # Sorting is stable: what is kept stands before what looks at it, the encoder's rows before the decoder's.
         order = sorted(range(len(parts)), key=lambda index: (not parts[index].kept, not parts[index].encoder))
@@ -103,21 +103,27 @@ class DiffusionGemma(nn.Module):
         x = torch.cat([self._inputs(segment.rows).flatten(0, 1) for segment in segments])[None]
         positions = torch.cat([segment.positions for segment in segments])[None]
         turns = {kind: rotation(self.frequencies(kind), positions, x.dtype) for kind in self.config.ropes}
-        encoded = sum(segment.rows.ids.numel() for segment in segments if segment.rows.encoder)
-        self.sides.encoded = encoded
+        asked = asked_rows(segments)
+        self.sides.encoded = sum(rows.ids.numel() for rows in parts if rows.encoder)
         for index, (layer, shape) in enumerate(zip(self.layers, self.config.layers, strict=True)):
-            x = layer(x, turns[shape.kind], attention(segments, index, shape.kind), encoded)
-        x = self.norm(x)[0]
-        hidden = [x] * len(parts)
-        for index, segment in zip(order, segments, strict=True):
-            hidden[index] = x[segment.first : segment.last].view(*segment.rows.ids.shape, -1)
+            assert isinstance(layer, Layer)
+            x = layer.mix(x, turns[shape.kind], attention(segments, index, shape.kind))
+            if asked is not None and index == len(self.layers) - 1:
+                # Nobody looks at a row after the last attention: those that are not asked for end here.
+                x = x[:, asked]
+                self.sides.encoded = sum(rows.count for rows in parts if rows.encoder)
+            x = layer.feed(x, self.sides.encoded)
+        shares = self.norm(x)[0].split([segment.rows.count for segment in segments])
+        hidden = list(shares)
+        for index, segment, share in zip(order, segments, shares, strict=True):
+            hidden[index] = segment.rows.shaped(share)
             if segment.rows.kept:
                 segment.rows.cache.commit(segment.rows.ids.shape[1])
         return hidden
 
     def _inputs(self, rows: Rows) -> Tensor:
         embedded = self.embed(rows.ids)
-        return embedded if rows.encoder else self.self_conditioning(embedded, rows.signal)
+        return embedded if rows.encoder else self.self_conditioning.condition(embedded, rows.signal)
 
     def _scaled(self, x: Tensor) -> Tensor:
         # The factor is rounded to the weights' dtype, as the reference does.

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .attention import RMSNorm
 from .config import ModelConfig
+from .joined import Joined
 from .quantized import Quantized
 
 Bank = nn.Parameter | Tensor | Quantized
@@ -39,38 +39,37 @@ def _has_grouped(device: str, dtype: torch.dtype) -> bool:
     return True
 
 
-def gated_projections(hidden: int, size: int) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-    """Gate, up and down of a gated MLP of width `size`."""
-    gate, up = nn.Linear(hidden, size, bias=False), nn.Linear(hidden, size, bias=False)
-    return gate, up, nn.Linear(size, hidden, bias=False)
-
-
-class MLP(nn.Module):
-    """down(gelu(gate(x)) · up(x))"""
+class MLP(Joined):
+    """down(gelu(gate(x)) · up(x)), `[…, hidden]`, `size` wide in between."""
 
     def __init__(self, hidden: int, size: int) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj, self.down_proj = gated_projections(hidden, size)
+        self.gate_proj, self.up_proj = nn.Linear(hidden, size, bias=False), nn.Linear(hidden, size, bias=False)
+        self.down_proj = nn.Linear(size, hidden, bias=False)
+
+    @property
+    def parts(self) -> tuple[nn.Linear, nn.Linear]:
+        return self.gate_proj, self.up_proj
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(gelu(self.gate_proj(x)) * self.up_proj(x))
+        gate, up = self.projections(x)
+        return self.down_proj(gelu(gate) * up)
 
 
 class Router(nn.Module):
-    """Chooses `experts_per_token` experts for each row from the raw residual."""
+    """Chooses `experts_per_token` experts for each row, by the residual's norm without a weight."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.chosen = config.experts_per_token
-        self.norm = RMSNorm(config.hidden_size, config.norm_eps, scaled=False)
         self.root_size = config.hidden_size**-0.5
         self.scale = nn.Parameter(torch.ones(config.hidden_size))
         self.proj = nn.Linear(config.hidden_size, config.experts, bias=False)
         self.per_expert_scale = nn.Parameter(torch.ones(config.experts))
 
-    def forward(self, residual: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, normed: Tensor) -> tuple[Tensor, Tensor]:
         """`[N, D]` → weights `[N, k]` in fp32 and expert indices `[N, k]`."""
-        scores = self.proj(self.norm(residual) * self.scale * self.root_size)
+        scores = self.proj(normed * self.scale * self.root_size)
         weights, index = torch.topk(F.softmax(scores, dim=-1, dtype=torch.float32), self.chosen, dim=-1)
         weights = weights / weights.sum(dim=-1, keepdim=True)
         return weights * self.per_expert_scale[index], index

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .attention import Attend, Attention, RMSNorm
 from .config import LayerShape, ModelConfig
-from .experts import MLP, Experts, Router, gated_projections, gelu
+from .experts import MLP, Experts, Router
 
 
 class Layer(nn.Module):
@@ -38,13 +38,22 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend, delta: int) -> Tensor:
         """Rows `[B, T, D]`, the first `delta` of them on the encoder's side, the rest on the decoder's."""
-        attended = self.self_attn(self.input_layernorm(x), turn, attend)
-        x = x + self.post_attention_layernorm(attended)
+        return self.feed(self.mix(x, turn, attend), delta)
 
-        dense = self.post_feedforward_layernorm_1(self.mlp(self.pre_feedforward_layernorm(x)))
-        flat = x.reshape(-1, x.shape[-1])
-        routed = self.experts(self.pre_feedforward_layernorm_2(flat), *self.router(flat)).view(x.shape)
-        x = x + self.post_feedforward_layernorm(dense + self.post_feedforward_layernorm_2(routed))
+    def mix(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """The half in which rows look at one another."""
+        return x + self.post_attention_layernorm(self.self_attn(self.input_layernorm(x), turn, attend))
+
+    def feed(self, x: Tensor, delta: int) -> Tensor:
+        """The half in which every row is alone."""
+        # MLP, experts and router read the same rows, each with its own weights on one norm.
+        bare = self.pre_feedforward_layernorm.bare(x)
+        dense = self.mlp(self.pre_feedforward_layernorm.weighted(bare, x.dtype))
+        flat = bare.view(-1, x.shape[-1])
+        chosen = self.router(flat.to(x.dtype))
+        routed = self.experts(self.pre_feedforward_layernorm_2.weighted(flat, x.dtype), *chosen).view(x.shape)
+        both = self.post_feedforward_layernorm_1(dense) + self.post_feedforward_layernorm_2(routed)
+        x = x + self.post_feedforward_layernorm(both)
 
         if delta == x.shape[1]:
             return x * self.encoder_scalar
@@ -53,18 +62,14 @@ class Layer(nn.Module):
         return torch.cat([x[:, :delta] * self.encoder_scalar, x[:, delta:] * self.layer_scalar], dim=1)
 
 
-class SelfConditioning(nn.Module):
+class SelfConditioning(MLP):
     """Adds the previous pass's soft embedding to the canvas' embeddings: norm(x + MLP(norm(signal)))."""
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
+        super().__init__(config.hidden_size, config.intermediate_size)
         self.pre_norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.post_norm = RMSNorm(config.hidden_size, config.norm_eps, scaled=False)
-        self.gate_proj, self.up_proj, self.down_proj = gated_projections(config.hidden_size, config.intermediate_size)
 
-    def forward(self, x: Tensor, signal: Tensor | None) -> Tensor:
+    def condition(self, x: Tensor, signal: Tensor | None) -> Tensor:
         """`x` and `signal` `[B, C, D]`; without a signal the MLP has nothing to add, the norm still applies."""
-        if signal is not None:
-            signal = self.pre_norm(signal)
-            x = x + self.down_proj(gelu(self.gate_proj(signal)) * self.up_proj(signal))
-        return self.post_norm(x)
+        return self.post_norm(x if signal is None else x + self(self.pre_norm(signal)))

@@ -15,6 +15,7 @@ from ..errors import EngineError
 from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
+from .joined import join_projections
 from .packing import group_size
 from .quantized import Form, Quantized, empty_bank, quantize
 from .sources import BANKS, Matrix, Plain, find_bank, find_matrix, refused
@@ -61,6 +62,7 @@ def load_model(
     finally:
         for stored in tensors.values():
             stored.file.close()
+    join_projections(model)
     if kernels.usable(torch.device(device)):
         kernels.use(model)
     return model.eval().requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
@@ -19,7 +20,8 @@ class Rows:
 
     On the encoder's side they are causal and, when `kept` (B is 1 then), become part of the prefix. Else they are
     canvases that see the prefix and all of themselves: `signal` `[B, T, D]` is their self-conditioning, None on the
-    first pass; `real` `[B, T]` is False on padding, which nobody looks at.
+    first pass; `real` `[B, T]` is False on padding, which nobody looks at. `asked` `[R]` are the flat rows whose hidden
+    states are wanted, in order; None are all. Those of the others need not be computed to the end.
     """
 
     cache: KVCache
@@ -28,6 +30,16 @@ class Rows:
     real: Tensor | None = None
     encoder: bool = False
     kept: bool = False
+    asked: Tensor | None = None
+
+    @property
+    def count(self) -> int:
+        """How many hidden states are wanted."""
+        return self.ids.numel() if self.asked is None else self.asked.numel()
+
+    def shaped(self, hidden: Tensor) -> Tensor:
+        """Wanted hidden states `[R, D]` as they are returned: `[B, T, D]` where all are wanted."""
+        return hidden.view(*self.ids.shape, -1) if self.asked is None else hidden
 
 
 @frozen(eq=False)
@@ -50,28 +62,31 @@ class Segment:
     def attend(self, layer: int, kind: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """The attention of this segment's rows, all `[1, B·T, heads, head_dim]`."""
         shape = (*self.rows.ids.shape, -1, query.shape[-1])
-        start, mask = self._view(kind)
+        start, mask = self._view(kind, query.dtype)
         keys, values = (part.view(shape).transpose(1, 2) for part in (key, value))
         keys, values = self.rows.cache.write(layer, keys, values, self.at, start)
         return gather(query.view(shape), keys, values, mask).reshape(query.shape)
 
-    def _view(self, kind: str) -> tuple[int, Tensor | None]:
-        """The first position that a layer of this kind looks at, and who may look where from there on."""
+    def _view(self, kind: str, dtype: torch.dtype) -> tuple[int, Tensor | None]:
+        """The first position that a layer of this kind looks at, and what is added to the scores from there on."""
         if kind not in self._seen:
             window = self.window if kind == "sliding_attention" else None
             start = 0 if window is None else max(0, self.at - window + 1)
-            self._seen[kind] = (start, self._mask(start, window))
+            mask = self._mask(start, window)
+            if mask is not None:
+                mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
+            self._seen[kind] = (start, mask)
         return self._seen[kind]
 
     def _mask(self, start: int, window: int | None) -> Tensor | None:
-        """None where every row sees everything from `start`: canvases, which are anchored at their own start."""
+        """Who may look where, None where everybody sees everything from `start`: canvases are anchored at their own."""
         count, device = self.rows.ids.shape[1], self.rows.ids.device
         if self.rows.encoder:
             return causal_mask(self.at, count, start, window, device)
         if self.rows.real is None:
             return None
         before = torch.ones(len(self.rows.ids), self.at - start, dtype=torch.bool, device=device)
-        return torch.cat([before, self.rows.real], dim=1)[:, None].expand(-1, count, -1)
+        return torch.cat([before, self.rows.real], dim=1)[:, None]
 
 
 def place(parts: Sequence[Rows], window: int) -> list[Segment]:
@@ -88,6 +103,21 @@ def place(parts: Sequence[Rows], window: int) -> list[Segment]:
         first += batch * count
         ends[id(part.cache)] += count if part.kept else 0
     return segments
+
+
+def asked_rows(segments: Sequence[Segment]) -> Tensor | None:
+    """The flat rows of the forward `[R]` whose hidden states anybody wants, None where all are wanted."""
+    if all(segment.rows.asked is None for segment in segments):
+        return None
+    device = segments[0].rows.ids.device
+    return torch.cat(
+        [
+            torch.arange(segment.first, segment.last, device=device)
+            if segment.rows.asked is None
+            else segment.rows.asked + segment.first
+            for segment in segments
+        ]
+    )
 
 
 def attention(segments: Sequence[Segment], layer: int, kind: str) -> Attend:

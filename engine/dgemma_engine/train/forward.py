@@ -58,7 +58,7 @@ def decode(
     canvas, real, prefix = canvas.flatten(0, 1), real.flatten(0, 1), prefix.flatten()
     turns = _rotations(model, prefix[:, None] + torch.arange(width, device=canvas.device))
     masks = _canvas_masks(real, prefix, kept[0][0].shape[2], model.config.sliding_window)
-    x = model.self_conditioning(model.embed(canvas), signal)
+    x = model.self_conditioning.condition(model.embed(canvas), signal)
     for index, (layer, shape) in enumerate(zip(model.layers, model.config.layers, strict=True)):
 
         def attend(
