@@ -74,6 +74,10 @@ class SeededDraws:
         point = torch.rand(shape, generator=self.generator, device=self.generator.device) * sums[:, -1:]
         return torch.searchsorted(sums, point, right=True).squeeze(-1).clamp(max=self.vocab - 1)
 
+    def seed(self) -> Tensor:
+        """`[1]` on the device: what a kernel that draws for itself is to begin with, another one each time."""
+        return torch.randint(2**62, (1,), generator=self.generator, device=self.generator.device)
+
 
 @frozen
 class Pass:
@@ -142,12 +146,14 @@ class Denoising:
     """`[R]`: whose they are."""
     _first: Tensor = field(init=False)
     """`[R]`: whether a row is the first free one of its canvas."""
+    _end_ids: Tensor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.remaining = self.remaining or self.schedule.passes
         noise = self.draws.noise(tuple(self.canvas.shape))
         self.canvas = torch.where(self.free & ~self.kept, noise, self.canvas)
         self.forbidden = self.forbidden.expand(len(self.canvas), -1)
+        self._end_ids = torch.tensor(self.ends, device=self.canvas.device)
         self._locate()
         if self.signal_at_pinned == "embedding" and not bool(self.free.all()):
             self._signal = self._pinned_embedding()
@@ -165,13 +171,17 @@ class Denoising:
         """Finish the pass whose `rows` came out as `hidden` `[R, D]`; the canvas moves on."""
         shape = self.canvas.shape
         temperature = self.schedule.temperature(self.remaining)
-        parts = (part.split(READ_OUT_ROWS) for part in (hidden, self._owners, self._first))
-        readings = [self._read(rows, owners, first, temperature) for rows, owners, first in zip(*parts, strict=True)]
-        read = Reading(*(torch.cat(parts) for parts in zip(*map(astuple, readings), strict=True)))
-        self._condition(read.soft)
-        sampled, argmax, readout = (self._spread(ids) for ids in (read.sampled, read.argmax, read.readout))
-        entropy = self._spread(read.entropy)
-        top = (self._spread(read.top), self._spread(read.chances)) if self.choices else None
+        count, read = READ_OUT_ROWS, self._read
+        if self.model.statistics is not None:
+            # Nothing but logits and probabilities, in the weights' dtype.
+            count, read = 4 * READ_OUT_ROWS, self._read_by_kernel
+        parts = (part.split(count) for part in (hidden, self._owners, self._first))
+        readings = [read(rows, owners, first, temperature) for rows, owners, first in zip(*parts, strict=True)]
+        reading = Reading(*(torch.cat(parts) for parts in zip(*map(astuple, readings), strict=True)))
+        self._condition(reading.soft)
+        sampled, argmax, readout = (self._spread(ids) for ids in (reading.sampled, reading.argmax, reading.readout))
+        entropy = self._spread(reading.entropy)
+        top = (self._spread(reading.top), self._spread(reading.chances)) if self.choices else None
 
         accepted = accept(entropy, self.free, self.schedule.entropy_bound)
         self.kept = self.kept & ~accepted
@@ -198,6 +208,28 @@ class Denoising:
             entropy=-torch.einsum("rv,rv->r", probabilities, log_probabilities),
             top=likely.indices,
             chances=likely.values,
+        )
+
+    def _read_by_kernel(self, hidden: Tensor, owners: Tensor, first: Tensor, temperature: float) -> Reading:
+        """`_read` where the model has a kernel for it; nothing waits for the device."""
+        from .kernels.row_statistics import Refusal
+
+        assert self.model.statistics is not None
+        raw, cap = self.model.raw_logits(hidden), self.model.config.logit_cap
+        # Draws that come from elsewhere are drawn from the probabilities.
+        seed = self.draws.seed() if isinstance(self.draws, SeededDraws) else 0
+        refusal = Refusal(self.forbidden, owners, self.opening, first)
+        found = self.model.statistics(raw, cap, temperature, seed, refusal)
+        likely = found.probabilities.float().topk(min(self.choices, raw.shape[-1])) if self.choices else None
+        none = found.argmax.new_empty(len(raw), 0)
+        return Reading(
+            soft=self.model.expected_embedding(found.probabilities),
+            sampled=found.sample if isinstance(self.draws, SeededDraws) else self.draws.sample(found.probabilities),
+            argmax=found.argmax,
+            readout=found.permitted,
+            entropy=found.entropy,
+            top=none if likely is None else likely.indices,
+            chances=none.float() if likely is None else likely.values,
         )
 
     def keep(self, members: Tensor) -> None:
@@ -231,7 +263,7 @@ class Denoising:
         """The free rows as far as the first end, itself included."""
         if not self.ends:
             return self.free
-        is_end = torch.isin(argmax, torch.tensor(self.ends, device=argmax.device))
+        is_end = torch.isin(argmax, self._end_ids)
         return self.free & (is_end.cumsum(-1) <= is_end)
 
     def _confident(self, entropy: Tensor, argmax: Tensor, counted: Tensor) -> Tensor:

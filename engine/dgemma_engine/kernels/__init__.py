@@ -1,20 +1,21 @@
 """Triton kernels for a GPU; each stands beside the plain torch that it replaces, in the model or in this package.
 
-Nothing here is imported before a model lies on a GPU that has Triton: `usable` says whether it does. On a CPU they run
-in Triton's interpreter (`TRITON_INTERPRET=1` before the first import), which is how they are tested without a GPU.
+`use` is where a model is asked, once, which path it is on. Nothing here is imported before a model lies on a GPU that
+has Triton: `usable` says whether it does. On a CPU they run in Triton's interpreter (`TRITON_INTERPRET=1` before the
+first import), which is how they are tested without a GPU.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
 
 if TYPE_CHECKING:
-    from ..model.experts import Experts
+    from ..model import DiffusionGemma
+    from .families import Family
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ CAPABILITY = (8, 0)
 """The least compute capability: bf16 matrix units."""
 TOLERANCE = 0.03
 """Of a kernel beside torch, both in bf16."""
+
+Grouped = Literal["torch", "triton"]
+"""Whose grouped product multiplies experts that are not quantised."""
 
 
 def usable(device: torch.device) -> bool:
@@ -32,42 +36,38 @@ def usable(device: torch.device) -> bool:
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= CAPABILITY
 
 
-def use(model: nn.Module) -> bool:
-    """Let the layers of `model` run on kernels where those are known to be better: quantised experts.
+def use(model: DiffusionGemma, grouped: Grouped = "torch") -> list[str]:
+    """Let `model` run on kernels, each family of them on its own; the names of those that it does run on.
 
-    Whether they do: a kernel that this machine's Triton cannot build, or that is wrong here, is left alone.
+    A family that this machine's Triton cannot build, or that is wrong here, is left alone, with a line in the log.
     """
-    from ..model.experts import Experts
-    from ..model.quantized import Quantized
-    from . import experts
+    from .families import families
 
-    found = [one for one in model.modules() if isinstance(one, Experts) and isinstance(one.gate_up_proj, Quantized)]
-    if not found:
-        return False
+    on = []
+    for family in families(model, grouped):
+        if _proved(family):
+            family.switch(True)
+            on.append(family.name)
+    return on
+
+
+def leave(model: DiffusionGemma) -> None:
+    """Let `model` run on plain torch again."""
+    from .families import families
+
+    for family in families(model, "triton"):
+        family.switch(False)
+
+
+def _proved(family: Family) -> bool:
     try:
-        error = _error(found[0])
+        with torch.inference_mode():
+            error = family.error()
     except Exception as refusal:  # whatever a compiler or a driver says
-        log.warning("quantised experts run without their kernel: %s: %s", type(refusal).__name__, refusal)
+        said = f"{type(refusal).__name__}: {refusal}".splitlines()[0]
+        log.warning("%s: plain torch instead of kernels, which fail here: %s", family.name, said)
         return False
     if not error < TOLERANCE:
-        log.warning("quantised experts run without their kernel: its result is off by %.2g", error)
+        log.warning("%s: plain torch instead of kernels, which are off by %.2g here", family.name, error)
         return False
-    for one in found:
-        one.kernel = experts.run
     return True
-
-
-def _error(module: Experts) -> float:
-    """‖kernel − torch‖ / ‖torch‖ on a few rows."""
-    from . import experts
-
-    count, _, width = module.gate_up_proj.shape
-    weight = module.gate_up_proj[0]
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(5, width, generator=generator).to(weight)
-    weights, index = torch.rand(5, count, generator=generator).topk(min(2, count))
-    given = x, weights.to(weight.device), index.to(weight.device)
-    with torch.inference_mode():
-        wanted = module.each(*given).float()
-        found = experts.run(*given, module.gate_up_proj, module.down_proj).float()
-    return float((found - wanted).norm() / wanted.norm())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..model.experts import Bank
 from ..model.quantized import Quantized
+from .gated import gelu
 from .grouping import Grouping, group
 
 FORMS = {"plain": 0, "fp8": 1, "int4": 2, "nvfp4": 3}
@@ -85,31 +86,31 @@ def _weight(
     values, scales, at, inputs, depth, first, inside, FORM: tl.constexpr, GROUP: tl.constexpr, DEPTH: tl.constexpr
 ):
     """`[COLUMNS, DEPTH]` of a bank's rows `at` `[COLUMNS]`, from input `first` on, without whole rows' scales."""
-    if FORM < 2:
-        mask = inside[:, None] & (first + inputs < depth)[None, :]
-        return tl.load(values + at[:, None] * depth + (first + inputs)[None, :], mask=mask, other=0.0).to(tl.float32)
-    pairs = tl.arange(0, DEPTH // 2) + first // 2
-    mask = inside[:, None] & (pairs < depth // 2)[None, :]
-    packed = tl.load(values + at[:, None] * (depth // 2) + pairs[None, :], mask=mask, other=0)
-    bits = tl.interleave(packed & 15, packed >> 4).to(tl.int32)
-    if FORM == 2:
-        wide = (bits - 8).to(tl.float32)
-    else:
-        exponent, half = (bits >> 1) & 3, 0.5 * (bits & 1).to(tl.float32)
-        size = tl.where(exponent == 0, half, (1 + half) * tl.exp2((exponent - 1).to(tl.float32)))
-        wide = tl.where(bits >= 8, -size, size)
-    group = (first + inputs) // GROUP
     mask = inside[:, None] & (first + inputs < depth)[None, :]
-    scale = tl.load(scales + at[:, None] * (depth // GROUP) + group[None, :], mask=mask, other=0.0).to(tl.float32)
-    return wide * scale
+    if FORM < 2:
+        weight = tl.load(values + at[:, None] * depth + (first + inputs)[None, :], mask=mask, other=0.0)
+    else:
+        pairs = tl.arange(0, DEPTH // 2) + first // 2
+        there = inside[:, None] & (pairs < depth // 2)[None, :]
+        packed = tl.load(values + at[:, None] * (depth // 2) + pairs[None, :], mask=there, other=0)
+        bits = tl.interleave(packed & 15, packed >> 4).to(tl.int32)
+        if FORM == 2:
+            wide = (bits - 8).to(tl.float32)
+        else:
+            exponent, half = (bits >> 1) & 3, 0.5 * (bits & 1).to(tl.float32)
+            size = tl.where(exponent == 0, half, (1 + half) * tl.exp2((exponent - 1).to(tl.float32)))
+            wide = tl.where(bits >= 8, -size, size)
+        group = (first + inputs) // GROUP
+        scale = tl.load(scales + at[:, None] * (depth // GROUP) + group[None, :], mask=mask, other=0.0).to(tl.float32)
+        weight = wide * scale
+    return weight
 
 
 @triton.jit
 def _whole(scales, rows, at, inside, FORM: tl.constexpr):
     """What every output `[COLUMNS]` is scaled by as a whole."""
-    if FORM == 1:
-        return tl.load(scales + at, mask=inside, other=0.0)
-    return tl.load(rows + at, mask=inside, other=0.0)
+    whole = scales if FORM == 1 else rows
+    return tl.load(whole + at, mask=inside, other=0.0)
 
 
 @triton.jit
@@ -160,10 +161,7 @@ def _up(
     if FORM == 1 or FORM == 3:
         gate *= _whole(scales, rows, gate_at, inside, FORM)[None, :]
         up *= _whole(scales, rows, up_at, inside, FORM)[None, :]
-    # tanh(z) by an exponential: the interpreter has no tanh, and neither has every GPU's library.
-    z = tl.minimum(0.7978845608028654 * (gate + 0.044715 * gate * gate * gate), 15.0)
-    tanh = 1 - 2 / (1 + tl.exp(2 * z))
-    inner = 0.5 * gate * (1 + tanh) * up
+    inner = gelu(gate) * up
     out = target + pair.to(tl.int64)[:, None] * columns + column[None, :]
     tl.store(out, inner.to(target.dtype.element_ty), mask=real[:, None] & inside[None, :])
 

@@ -12,16 +12,33 @@ import triton.language as tl
 from torch import Tensor
 
 
-def fan_out(
-    x: Tensor, attended: Tensor, after: Tensor, dense: Tensor, experts: Tensor, router: Tensor, eps: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`x` `[N, D]` plus the norm `after` of `attended` `[N, D]`, and of that the inputs of dense MLP, experts, router.
+def norm(x: Tensor, weight: Tensor | None, eps: float) -> Tensor:
+    """`x` `[…, D]` over its root mean square, times `weight` `[D]` where there is one."""
+    x, size = x.contiguous(), x.shape[-1]
+    out = torch.empty_like(x)
+    scaled = weight is not None
+    _norm[(x.numel() // size,)](x, weight if scaled else x, out, size, eps, SCALED=scaled, **_block(size))
+    return out
 
-    `after`, `dense`, `experts` `[D]` are norms' weights; `router` `[D]` is what scales the router's bare norm.
+
+def fan_out(
+    x: Tensor,
+    attended: Tensor,
+    after: Tensor,
+    dense: Tensor,
+    experts: Tensor,
+    router: Tensor,
+    root: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`x` `[…, D]` plus the norm `after` of `attended` `[…, D]`, and of that the inputs of dense MLP, experts, router.
+
+    `after`, `dense`, `experts` `[D]` are norms' weights; `router` `[D]` and then `root` scale the router's bare norm.
     """
+    x, attended = x.contiguous(), attended.contiguous()
     out = [torch.empty_like(x) for _ in range(4)]
-    rows, size = x.shape
-    _fan_out[(rows,)](x, attended, after, dense, experts, router, *out, size, eps, SIZE=triton.next_power_of_2(size))
+    size = x.shape[-1]
+    _fan_out[(x.numel() // size,)](x, attended, after, dense, experts, router, *out, size, root, eps, **_block(size))
     return out[0], out[1], out[2], out[3]
 
 
@@ -36,15 +53,21 @@ def close(
     encoded: int,
     eps: float,
 ) -> Tensor:
-    """(x + after(after_dense(dense) + after_experts(routed))) · scalar, all `[N, D]`.
+    """(x + after(after_dense(dense) + after_experts(routed))) · scalar, all `[…, D]`.
 
-    The first `encoded` rows take the first of `scalars` `[1]`, the others the second.
+    The first `encoded` rows of all take the first of `scalars` `[1]`, the others the second.
     """
+    x, dense, routed = x.contiguous(), dense.contiguous(), routed.contiguous()
     out = torch.empty_like(x)
-    rows, size = x.shape
-    block = triton.next_power_of_2(size)
-    _close[(rows,)](x, dense, routed, after_dense, after_experts, after, *scalars, out, encoded, size, eps, SIZE=block)
+    size, weights = x.shape[-1], (after_dense, after_experts, after)
+    _close[(x.numel() // size,)](x, dense, routed, *weights, *scalars, out, encoded, size, eps, **_block(size))
     return out
+
+
+def _block(size: int) -> dict[str, int]:
+    """How a row of `size` is cut for a program."""
+    width = triton.next_power_of_2(size)
+    return {"SIZE": width, "num_warps": min(max(width // 512, 1), 8)}
 
 
 @triton.jit
@@ -60,6 +83,17 @@ def _rounded(x, like):
 
 
 @triton.jit
+def _norm(x, weight, out, size, eps, SIZE: tl.constexpr, SCALED: tl.constexpr):
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, SIZE)
+    inside = column < size
+    at = row * size + column
+    normed = _normed(tl.load(x + at, mask=inside, other=0.0).to(tl.float32), size, eps)
+    if SCALED:
+        normed *= tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + at, normed.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def _fan_out(
     x,
     attended,
@@ -72,6 +106,7 @@ def _fan_out(
     experts_out,
     router_out,
     size,
+    root,
     eps,
     SIZE: tl.constexpr,
 ):
@@ -88,10 +123,11 @@ def _fan_out(
     for_experts = normed * tl.load(experts + column, mask=inside, other=0.0).to(tl.float32)
     tl.store(experts_out + at, for_experts.to(x.dtype.element_ty), mask=inside)
     for_router = _rounded(normed, x) * tl.load(router + column, mask=inside, other=0.0).to(tl.float32)
+    for_router = _rounded(for_router, x) * root
     tl.store(router_out + at, for_router.to(x.dtype.element_ty), mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["encoded"])
 def _close(
     x,
     dense,

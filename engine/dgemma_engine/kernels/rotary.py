@@ -1,4 +1,4 @@
-"""Norms and rotation of queries, keys and values, one read and one write each."""
+"""Norms and rotation of a layer's queries, keys and values: one read of what the projections give, one write."""
 
 from __future__ import annotations
 
@@ -7,65 +7,88 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+HEADS = 8
+"""Of a program, which share cosine and sine."""
+
 
 def turn(
-    x: Tensor, weight: Tensor | None, rotation: tuple[Tensor, Tensor] | None, eps: float, out: Tensor | None = None
-) -> Tensor:
-    """Heads `[N, heads, head_dim]`, normalised, times `weight` `[head_dim]`, turned by cosine and sine `[N, head_dim]`.
+    heads: Tensor,
+    split: tuple[int, int],
+    query_weight: Tensor,
+    key_weight: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values `[B, T, …, hd]` of what the projections give, `heads` `[B, T, all, hd]`.
 
-    Without a weight or a rotation (values have neither) that step is left out. `out` may be any view of that shape,
-    such as the rows of a cache; by default new memory.
+    `split`: how many heads are queries, and how many keys; as many values stand behind those, or none where the keys
+    are the values. All are normalised; queries and keys are multiplied by their weights `[hd]` and turned by
+    `rotation`, cosine and sine `[1 or B, T, 1, hd]`.
     """
-    rows, heads, size = x.shape
-    out = torch.empty(x.shape, dtype=x.dtype, device=x.device) if out is None else out
-    cos, sin = rotation or (x, x)
-    _turn[(rows, heads)](
-        x,
-        x if weight is None else weight,
+    batch, rows, _, size = heads.shape
+    queries, keys = split
+    flat = heads.reshape(batch * rows, -1, size)
+    cos, sin = (part.expand(batch, -1, -1, -1).reshape(batch * rows, size) for part in rotation)
+    out = torch.empty(batch * rows, queries + 2 * keys, size, dtype=heads.dtype, device=heads.device)
+    half = triton.next_power_of_2(size // 2)
+    _turn[(batch * rows, triton.cdiv(out.shape[1], HEADS))](
+        flat,
+        query_weight,
+        key_weight,
         cos,
         sin,
         out,
-        *(x.stride(0), x.stride(1), cos.stride(0), out.stride(0), out.stride(1)),
-        eps,
-        SIZE=size,
-        WEIGHTED=weight is not None,
-        TURNED=rotation is not None,
+        *(flat.stride(0), flat.stride(1), cos.stride(0)),
+        *(queries, keys, flat.shape[1], size // 2, eps),
+        HEADS=HEADS,
+        HALF=half,
+        num_warps=4 if half <= 128 else 8,
     )
-    return out
+    query, key, value = out.view(batch, rows, -1, size).split([queries, keys, keys], dim=2)
+    return query, key, value
 
 
 @triton.jit
 def _turn(
-    x,
-    weight,
+    heads,
+    query_weight,
+    key_weight,
     cos,
     sin,
     out,
-    x_row,
-    x_head,
-    turn_row,
-    out_row,
-    out_head,
+    row_stride,
+    head_stride,
+    turn_stride,
+    queries,
+    keys,
+    count,
+    half,
     eps,
-    SIZE: tl.constexpr,
-    WEIGHTED: tl.constexpr,
-    TURNED: tl.constexpr,
+    HEADS: tl.constexpr,
+    HALF: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
-    half: tl.constexpr = SIZE // 2
-    pair = tl.arange(0, half)
-    source = x + row * x_row + head * x_head
-    low, high = tl.load(source + pair).to(tl.float32), tl.load(source + half + pair).to(tl.float32)
-    scale = tl.rsqrt((tl.sum(low * low) + tl.sum(high * high)) / SIZE + eps)
-    low, high = low * scale, high * scale
-    if WEIGHTED:
-        low *= tl.load(weight + pair).to(tl.float32)
-        high *= tl.load(weight + half + pair).to(tl.float32)
-    low, high = low.to(x.dtype.element_ty).to(tl.float32), high.to(x.dtype.element_ty).to(tl.float32)
-    if TURNED:
-        # Both halves of a row turn by the same angles.
-        c, s = tl.load(cos + row * turn_row + pair).to(tl.float32), tl.load(sin + row * turn_row + pair).to(tl.float32)
-        low, high = low * c - high * s, high * c + low * s
-    target = out + row * out_row + head * out_head
-    tl.store(target + pair, low.to(out.dtype.element_ty))
-    tl.store(target + half + pair, high.to(out.dtype.element_ty))
+    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1) * HEADS + tl.arange(0, HEADS)
+    # Values that have no heads of their own are the keys before their norm.
+    held = tl.where(head < count, head, head - keys)
+    pair = tl.arange(0, HALF)
+    inside = (head < queries + 2 * keys)[:, None] & (pair < half)[None, :]
+    source = heads + row * row_stride + held[:, None] * head_stride + pair[None, :]
+    low = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    high = tl.load(source + half, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt((tl.sum(low * low, axis=1) + tl.sum(high * high, axis=1)) / (2 * half) + eps)
+    low, high = low * scale[:, None], high * scale[:, None]
+    # Values have no weight and are not turned.
+    turning = (head < queries + keys)[:, None] & (pair < half)[None, :]
+    weight = tl.where(head < queries, query_weight, key_weight)[:, None] + pair[None, :]
+    low *= tl.load(weight, mask=turning, other=1.0).to(tl.float32)
+    high *= tl.load(weight + half, mask=turning, other=1.0).to(tl.float32)
+    low = low.to(out.dtype.element_ty).to(tl.float32)
+    high = high.to(out.dtype.element_ty).to(tl.float32)
+    # Both halves of a head turn by the same angles.
+    at = row * turn_stride + pair
+    c = tl.load(cos + at, mask=pair < half, other=0.0).to(tl.float32)[None, :]
+    s = tl.load(sin + at, mask=pair < half, other=0.0).to(tl.float32)[None, :]
+    turned_low, turned_high = low * c - high * s, high * c + low * s
+    target = out + (row * (queries + 2 * keys) + head[:, None]) * 2 * half + pair[None, :]
+    tl.store(target, tl.where(turning, turned_low, low).to(out.dtype.element_ty), mask=inside)
+    tl.store(target + half, tl.where(turning, turned_high, high).to(out.dtype.element_ty), mask=inside)

@@ -1,9 +1,9 @@
-"""What the sampler needs of each row of logits, in one read of them.
+"""What the sampler needs of each row of logits, in one read of them and one write of probabilities.
 
 A row of the released vocabulary is a megabyte in fp32, and plain torch passes over it nine times. Here every row is cut
 into splits, so that the few free rows of a short hole still fill the card: a split gives its largest logit, sums
-relative to it, its own best and sampled token, and exponentials relative to its largest in bf16. The second kernel
-joins the splits of a row; the last one makes those exponentials probabilities.
+relative to it, and its own best, permitted and sampled tokens. The second kernel joins the splits of a row. The third
+one writes the probabilities, from logits that a large card has in its cache still.
 """
 
 from __future__ import annotations
@@ -23,37 +23,76 @@ BLOCK = 1024
 class RowStatistics:
     """Of R rows of logits over V tokens.
 
-    `argmax`, `sample` `[R]`: the likeliest token, and one drawn from the distribution. `entropy` `[R]`: fp32, nats.
-    `probabilities` `[R, V]`: bf16, whose sum is one but for rounding.
+    `argmax`, `permitted`, `sample` `[R]`: the likeliest token, the likeliest that is not refused, and one drawn from
+    the distribution. `entropy` `[R]`: fp32, nats. `probabilities` `[R, V]`: in the dtype of the logits.
     """
 
     argmax: Tensor
+    permitted: Tensor
     sample: Tensor
     entropy: Tensor
     probabilities: Tensor
 
 
-def row_statistics(raw: Tensor, cap: float, temperature: float, seed: int) -> RowStatistics:
+@frozen
+class Refusal:
+    """Tokens that rows must not be read as: `never` `[B, V]` of the member `owners` `[R]`, `opening` `[V]` if `first`.
+
+    All are boolean but `owners`, which are int64; `first` `[R]`.
+    """
+
+    never: Tensor
+    owners: Tensor
+    opening: Tensor | None
+    first: Tensor
+
+
+def row_statistics(
+    raw: Tensor, cap: float, temperature: float | Tensor, seed: int | Tensor, refusal: Refusal | None = None
+) -> RowStatistics:
     """`raw` `[R, V]` is what the head gave; cap·tanh(raw / cap) / temperature are the logits.
 
+    `temperature` and `seed` may lie on the device, `[1]` in fp32 and int64: so a captured graph can be given others.
     Samples are drawn by Gumbel noise from a counter-based generator: the same `seed` and shape give the same tokens.
     """
     rows, size = raw.shape
     splits = triton.cdiv(size, SPLIT)
     shape, device = (rows, splits), raw.device
-    largest, sums, weighted, drawn = (torch.empty(shape, dtype=torch.float32, device=device) for _ in range(4))
-    best, sampled = (torch.empty(shape, dtype=torch.int32, device=device) for _ in range(2))
-    probabilities = torch.empty(rows, size, dtype=torch.bfloat16, device=device)
-    parts = (largest, sums, weighted, drawn, best, sampled)
+    if not isinstance(temperature, Tensor):
+        temperature = torch.full((1,), temperature, dtype=torch.float32, device=device)
+    if not isinstance(seed, Tensor):
+        seed = torch.full((1,), seed, dtype=torch.int64, device=device)
+    tops, sums, moments, drawn, allowed = (torch.empty(shape, dtype=torch.float32, device=device) for _ in range(5))
+    best, sampled, read = (torch.empty(shape, dtype=torch.int32, device=device) for _ in range(3))
+    parts = (tops, sums, moments, drawn, allowed, best, sampled, read)
+    never = opening = owners = first = raw
+    if refusal is not None:
+        never, owners, first = refusal.never.view(torch.uint8), refusal.owners, refusal.first.view(torch.uint8)
+        opening = never if refusal.opening is None else refusal.opening.view(torch.uint8)
     _split[(rows, splits)](
-        raw, *parts, probabilities, raw.stride(0), size, splits, cap, 1 / temperature, seed, SPLIT=SPLIT, BLOCK=BLOCK
+        raw,
+        *parts,
+        temperature,
+        seed,
+        never,
+        owners,
+        opening,
+        first,
+        *(raw.stride(0), never.stride(0), size, splits, cap),
+        REFUSED=refusal is not None,
+        OPENED=refusal is not None and refusal.opening is not None,
+        SPLIT=SPLIT,
+        BLOCK=BLOCK,
     )
-    argmax, sample = (torch.empty(rows, dtype=torch.int64, device=device) for _ in range(2))
-    entropy = torch.empty(rows, dtype=torch.float32, device=device)
-    factors = torch.empty(shape, dtype=torch.float32, device=device)
-    _join[(rows,)](*parts, argmax, sample, entropy, factors, splits, SPLITS=triton.next_power_of_2(splits))
-    _scale[(rows, triton.cdiv(size, BLOCK))](probabilities, factors, size, splits, SPLIT=SPLIT, BLOCK=BLOCK)
-    return RowStatistics(argmax, sample, entropy, probabilities)
+    argmax, permitted, sample = (torch.empty(rows, dtype=torch.int64, device=device) for _ in range(3))
+    entropy, top, total = (torch.empty(rows, dtype=torch.float32, device=device) for _ in range(3))
+    _join[(rows,)](
+        *parts, argmax, permitted, sample, entropy, top, total, splits, SPLITS=triton.next_power_of_2(splits)
+    )
+    probabilities = torch.empty(rows, size, dtype=raw.dtype, device=device)
+    grid = (rows, triton.cdiv(size, BLOCK))
+    _share[grid](raw, top, total, probabilities, temperature, raw.stride(0), size, cap, BLOCK=BLOCK)
+    return RowStatistics(argmax, permitted, sample, entropy, probabilities)
 
 
 @triton.jit
@@ -65,33 +104,61 @@ def _logits(raw, inside, cap, inverse):
 
 
 @triton.jit
+def _gumbel(seed, counter):
+    """-log(-log(u)) of four uniform numbers for each of `counter` `[BLOCK / 4]`, `[BLOCK]`."""
+    a, b, c, d = tl.rand4x(seed, counter)
+    other = tl.interleave(tl.interleave(a, b), tl.interleave(c, d))
+    # u is near one where the noise is large; what is left of it to one, v, is drawn, since small numbers are exact.
+    wait = tl.where(other < 1e-3, other * (1 + 0.5 * other), -tl.log(1 - tl.minimum(other, 0.9999999)))
+    return -tl.log(tl.maximum(wait, 1e-10))
+
+
+@triton.jit
 def _split(
     raw,
-    largest,
+    tops,
     sums,
-    weighted,
+    moments,
     drawn,
+    allowed,
     best,
     sampled,
-    probabilities,
+    read,
+    temperature,
+    seed,
+    never,
+    owners,
+    opening,
+    first,
     stride,
+    never_stride,
     size,
     splits,
     cap,
-    inverse,
-    seed,
+    REFUSED: tl.constexpr,
+    OPENED: tl.constexpr,
     SPLIT: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     row, split = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    at = row * splits + split
+    inverse = 1 / tl.load(temperature)
+    key = tl.load(seed)
+    if REFUSED:
+        banned = never + tl.load(owners + row) * never_stride
+    if OPENED:
+        opens = tl.load(first + row)
     top = -float("inf")
     top_at = 0
     total = 0.0
     moment = 0.0
     luck = -float("inf")
     luck_at = 0
+    good = -float("inf")
+    good_at = 0
     for block in range(0, SPLIT, BLOCK):
-        token = split * SPLIT + block + tl.arange(0, BLOCK)
+        begin = split * SPLIT + block
+        token = begin + tl.arange(0, BLOCK)
         inside = token < size
         value = _logits(raw + row * stride + token, inside, cap, inverse)
         value = tl.where(inside, value, -float("inf"))
@@ -101,58 +168,87 @@ def _split(
             moment = (moment + total * (top - here)) * tl.exp(top - here) if total > 0 else 0.0
             total *= tl.exp(top - here)
             top = here
-            top_at = split * SPLIT + block + here_at
+            top_at = begin + here_at
         relative = tl.where(inside, value - top, 0.0)
         share = tl.where(inside, tl.exp(relative), 0.0)
         total += tl.sum(share, axis=0)
         moment += tl.sum(share * relative, axis=0)
-        uniform = tl.rand(seed, row * size + token)
-        noise = value - tl.log(-tl.log(tl.minimum(tl.maximum(uniform, 1e-10), 0.9999999)))
-        lucky, lucky_at = tl.max(tl.where(inside, noise, -float("inf")), axis=0, return_indices=True)
+        counter = (at * SPLIT + block) // 4 + tl.arange(0, BLOCK // 4)
+        lucky, lucky_at = tl.max(value + _gumbel(key, counter.to(tl.int32)), axis=0, return_indices=True)
         if lucky > luck:
             luck = lucky
-            luck_at = split * SPLIT + block + lucky_at
-    # The logits are in the cache still: a second look at them costs no memory traffic.
-    for block in range(0, SPLIT, BLOCK):
-        token = split * SPLIT + block + tl.arange(0, BLOCK)
-        inside = token < size
-        value = _logits(raw + row * stride + token, inside, cap, inverse)
-        share = tl.exp(value - top).to(tl.bfloat16)
-        tl.store(probabilities + row * size + token, share, mask=inside)
-    at = row * splits + split
-    tl.store(largest + at, top)
+            luck_at = begin + lucky_at
+        if REFUSED:
+            bad = tl.load(banned + token, mask=inside, other=1).to(tl.int32)
+            if OPENED:
+                bad |= tl.load(opening + token, mask=inside & (opens != 0), other=0).to(tl.int32)
+            fine, fine_at = tl.max(tl.where(bad != 0, -float("inf"), value), axis=0, return_indices=True)
+            if fine > good:
+                good = fine
+                good_at = begin + fine_at
+    if not REFUSED:
+        good = top
+        good_at = top_at
+    tl.store(tops + at, top)
     tl.store(sums + at, total)
-    tl.store(weighted + at, moment)
+    tl.store(moments + at, moment)
     tl.store(drawn + at, luck)
+    tl.store(allowed + at, good)
     tl.store(best + at, top_at)
     tl.store(sampled + at, luck_at)
+    tl.store(read + at, good_at)
+
+
+@triton.jit
+def _winner(scores, tokens, at, split, inside):
+    """The token of the split whose score is largest."""
+    score = tl.load(scores + at + split, mask=inside, other=-float("inf"))
+    _, one = tl.max(score, axis=0, return_indices=True)
+    return tl.load(tokens + at + one).to(tl.int64)
 
 
 @triton.jit
 def _join(
-    largest, sums, weighted, drawn, best, sampled, argmax, sample, entropy, factors, splits, SPLITS: tl.constexpr
+    tops,
+    sums,
+    moments,
+    drawn,
+    allowed,
+    best,
+    sampled,
+    read,
+    argmax,
+    permitted,
+    sample,
+    entropy,
+    row_top,
+    row_total,
+    splits,
+    SPLITS: tl.constexpr,
 ):
     row, split = tl.program_id(0).to(tl.int64), tl.arange(0, SPLITS)
     inside = split < splits
-    at = row * splits + split
-    tops = tl.load(largest + at, mask=inside, other=-float("inf"))
-    top, top_at = tl.max(tops, axis=0, return_indices=True)
-    shrink = tl.where(inside, tl.exp(tops - top), 0.0)
-    parts = tl.load(sums + at, mask=inside, other=0.0)
+    at = row * splits
+    here = tl.load(tops + at + split, mask=inside, other=-float("inf"))
+    top = tl.max(here, axis=0)
+    apart = tl.where(inside, here - top, 0.0)
+    shrink = tl.where(inside, tl.exp(apart), 0.0)
+    parts = tl.load(sums + at + split, mask=inside, other=0.0)
     total = tl.sum(parts * shrink, axis=0)
-    apart = tl.where(inside, tops - top, 0.0)
-    moment = tl.sum(shrink * (tl.load(weighted + at, mask=inside, other=0.0) + parts * apart), axis=0)
+    moment = tl.load(moments + at + split, mask=inside, other=0.0)
+    moment = tl.sum(shrink * (moment + parts * apart), axis=0)
     tl.store(entropy + row, tl.log(total) - moment / total)
-    tl.store(factors + at, shrink / total, mask=inside)
-    tl.store(argmax + row, tl.load(best + row * splits + top_at).to(tl.int64))
-    _, luck_at = tl.max(tl.load(drawn + at, mask=inside, other=-float("inf")), axis=0, return_indices=True)
-    tl.store(sample + row, tl.load(sampled + row * splits + luck_at).to(tl.int64))
+    tl.store(row_top + row, top)
+    tl.store(row_total + row, total)
+    tl.store(argmax + row, _winner(tops, best, at, split, inside))
+    tl.store(permitted + row, _winner(allowed, read, at, split, inside))
+    tl.store(sample + row, _winner(drawn, sampled, at, split, inside))
 
 
 @triton.jit
-def _scale(probabilities, factors, size, splits, SPLIT: tl.constexpr, BLOCK: tl.constexpr):
+def _share(raw, top, total, probabilities, temperature, stride, size, cap, BLOCK: tl.constexpr):
     row, token = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = token < size
-    factor = tl.load(factors + row * splits + tl.program_id(1) * BLOCK // SPLIT)
-    share = tl.load(probabilities + row * size + token, mask=inside, other=0.0).to(tl.float32) * factor
-    tl.store(probabilities + row * size + token, share.to(tl.bfloat16), mask=inside)
+    value = _logits(raw + row * stride + token, inside, cap, 1 / tl.load(temperature))
+    share = tl.exp(value - tl.load(top + row)) / tl.load(total + row)
+    tl.store(probabilities + row * size + token, share.to(probabilities.dtype.element_ty), mask=inside)

@@ -6,6 +6,7 @@ in), V is normalised without a weight, and in full layers V is the raw key proje
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,6 +19,9 @@ from .joined import Joined
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What query rows `[B, T, heads, head_dim]` gather, in their shape; key and value rows are those of the same tokens,
 `[B, T, kv_heads, head_dim]`, and it is up to the function which others there are and who may see whom."""
+
+Turn = Callable[..., tuple[Tensor, Tensor, Tensor]]
+"""A kernel in the place of `Attention.turned`; `kernels.rotary` says what it takes."""
 
 PLAIN_SCORES = 1 << 18
 """Scores of a head up to which a CPU does better to write them down in bf16: half the time of torch's fused kernel.
@@ -47,25 +51,72 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-high, low], dim=-1) * sin
 
 
-def gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+Gather = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
+"""`gather` without a mask."""
+
+GATHERS: dict[tuple[torch.device, torch.dtype, int], Gather] = {}
+"""Kernels that gather in torch's place, by device, dtype and head size for which they were proved in this process.
+
+They hold no weights, so they belong to no model.
+"""
+
+FUSED = 256
+"""The largest head that torch's own fused kernels take on a GPU."""
+
+
+def gather(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    lengths: Tensor | None = None,
+    firsts: Tensor | None = None,
+) -> Tensor:
     """Attention of `query` `[B, T, heads, hd]` to `keys`, `values` `[B, kv_heads, S, hd]`, in the query's shape.
 
     `mask` `[T, S]`, or `[B, 1, S]` for all rows of a member alike, is added to the scores; None lets everybody see
-    everything.
+    everything. `lengths` and `firsts` `[B]`, int32, on the device: where the keys of a member end and begin, for
+    callers who cannot know it without waiting for the device.
     """
+    limited = lengths is not None or firsts is not None
+    kernel = GATHERS.get((query.device, query.dtype, query.shape[-1]))
+    if kernel is not None and mask is None and (query.shape[-1] > FUSED or limited):
+        return kernel(query, keys, values, lengths, firsts)
+    if limited:
+        within = _within(query, keys, lengths, firsts)
+        mask = within if mask is None else mask + within
+    return plain_gather(query, keys, values, mask)
+
+
+def plain_gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """`gather` by torch."""
     batch, rows, heads, head_dim = query.shape
     kv_heads = keys.shape[1]
     # The heads of a group share K and V: folding them into the rows saves expanding the cache.
     groups = heads // kv_heads
     query = query.transpose(1, 2).reshape(batch, kv_heads, groups * rows, head_dim)
     if mask is not None:
-        mask = mask.unsqueeze(1) if mask.dim() == 3 else mask.repeat(groups, 1)
+        if mask.dim() == 2:
+            mask = mask.repeat(groups, 1)
+        else:
+            mask = (mask if mask.shape[1] == 1 else mask.repeat(1, groups, 1)).unsqueeze(1)
     if query.is_cpu and query.dtype == torch.bfloat16 and rows * keys.shape[2] <= PLAIN_SCORES:
         scores = query @ keys.mT
         out = (scores if mask is None else scores.add_(mask)).softmax(-1) @ values
     else:
         out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
     return out.reshape(batch, heads, rows, head_dim).transpose(1, 2)
+
+
+def _within(query: Tensor, keys: Tensor, lengths: Tensor | None, firsts: Tensor | None) -> Tensor:
+    """What is added to the scores, `[B, 1, S]`, so that keys before `firsts` and from `lengths` on are not seen."""
+    place = torch.arange(keys.shape[2], device=keys.device)
+    seen = torch.ones(len(query), 1, keys.shape[2], dtype=torch.bool, device=keys.device)
+    if lengths is not None:
+        seen = seen & (place < lengths[:, None, None])
+    if firsts is not None:
+        seen = seen & (place >= firsts[:, None, None])
+    return torch.zeros(seen.shape, dtype=query.dtype, device=keys.device).masked_fill_(~seen, -math.inf)
 
 
 class RMSNorm(nn.Module):
@@ -76,8 +127,11 @@ class RMSNorm(nn.Module):
         self.size = (size,)
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(size)) if scaled else None
+        self.kernel: Callable[[Tensor, Tensor | None, float], Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.kernel is not None:
+            return self.kernel(x, self.weight, self.eps)
         return self.weighted(self.bare(x), x.dtype)
 
     def bare(self, x: Tensor) -> Tensor:
@@ -107,18 +161,28 @@ class Attention(Joined):
         self.q_norm = RMSNorm(shape.head_dim, config.norm_eps)
         self.k_norm = RMSNorm(shape.head_dim, config.norm_eps)
         self.v_norm = RMSNorm(shape.head_dim, config.norm_eps, scaled=False)
+        self.kernel: Turn | None = None
 
     def forward(self, x: Tensor, turn: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
         """Rows `[B, T, D]`, turned by `turn`, to what they gather, `[B, T, D]`."""
         batch, rows, _ = x.shape
-        # One norm and one rotation over all heads: as with the projections, it is the calls that take time.
         heads = self.projected(x).view(batch, rows, -1, self.head_dim)
+        if self.kernel is None:
+            query, key, value = self.turned(heads, turn)
+        else:
+            weights = self.q_norm.weight, self.k_norm.weight
+            query, key, value = self.kernel(heads, (self.heads, self.kv_heads), *weights, turn, self.q_norm.eps)
+        return self.o_proj(attend(query, key, value).reshape(batch, rows, -1))
+
+    def turned(self, heads: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """What the projections give `[B, T, all heads, hd]` as queries, keys and values, normalised and turned."""
+        # One norm and one rotation over all heads: as with the projections, it is the calls that take time.
         if self.v_proj is None:
             heads = torch.cat([heads, heads[:, :, self.heads :]], dim=2)
         turning, value = self.v_norm.bare(heads).split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        turned = rotate((turning * self._head_weights()).to(x.dtype), *turn)
+        turned = rotate((turning * self._head_weights()).to(heads.dtype), *turn)
         query, key = turned.split([self.heads, self.kv_heads], dim=2)
-        return self.o_proj(attend(query, key, value.to(x.dtype)).reshape(batch, rows, -1))
+        return query, key, value.to(heads.dtype)
 
     @property
     def parts(self) -> list[nn.Linear]:

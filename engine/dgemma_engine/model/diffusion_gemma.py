@@ -8,7 +8,8 @@ the last `sliding_window - 1` prefix tokens, anchored at its start).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,11 @@ from .config import ModelConfig
 from .layers import Layer, SelfConditioning
 from .rows import Rows, asked_rows, attention, place
 from .sided import Sides
+
+if TYPE_CHECKING:
+    from ..kernels.row_statistics import RowStatistics
+
+Statistics = Callable[..., "RowStatistics"]
 
 
 class DiffusionGemma(nn.Module):
@@ -35,6 +41,8 @@ class DiffusionGemma(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.norm_eps)
         self.self_conditioning = SelfConditioning(config)
         self.sides = Sides()
+        self.statistics: Statistics | None = None
+        """A kernel that reads what `raw_logits` gives for the sampler, where there is one for the device."""
         self._frequencies: dict[tuple[str, torch.device], Tensor] = {}
 
     @property
@@ -67,7 +75,11 @@ class DiffusionGemma(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Soft-capped fp32 logits `[..., V]` of the rows asked for, `hidden` `[..., D]` as returned below."""
         cap = self.config.logit_cap
-        return torch.tanh(F.linear(hidden, self.embed_tokens.weight).float() / cap) * cap
+        return torch.tanh(self.raw_logits(hidden).float() / cap) * cap
+
+    def raw_logits(self, hidden: Tensor) -> Tensor:
+        """`logits` as the head leaves them: in the weights' dtype and without the cap."""
+        return F.linear(hidden, self.embed_tokens.weight)
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Append `ids` `[1, T]` to the prefix in `cache`; returns hidden states `[1, T, D]` after the last norm."""
@@ -107,12 +119,12 @@ class DiffusionGemma(nn.Module):
         self.sides.encoded = sum(rows.ids.numel() for rows in parts if rows.encoder)
         for index, (layer, shape) in enumerate(zip(self.layers, self.config.layers, strict=True)):
             assert isinstance(layer, Layer)
-            x = layer.mix(x, turns[shape.kind], attention(segments, index, shape.kind))
+            attended = layer.mix(x, turns[shape.kind], attention(segments, index, shape.kind))
             if asked is not None and index == len(self.layers) - 1:
                 # Nobody looks at a row after the last attention: those that are not asked for end here.
-                x = x[:, asked]
+                x, attended = x[:, asked], attended[:, asked]
                 self.sides.encoded = sum(rows.count for rows in parts if rows.encoder)
-            x = layer.feed(x, self.sides.encoded)
+            x = layer.feed(x, attended, self.sides.encoded)
         shares = self.norm(x)[0].split([segment.rows.count for segment in segments])
         hidden = list(shares)
         for index, segment, share in zip(order, segments, shares, strict=True):

@@ -22,6 +22,10 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def gated(gate: Tensor, up: Tensor) -> Tensor:
+    return gelu(gate) * up
+
+
 @cache
 def _has_grouped(device: str, dtype: torch.dtype) -> bool:
     """Whether torch has a grouped GEMM; on a CPU that is a loop too, but not one in Python, and twice as fast."""
@@ -46,14 +50,15 @@ class MLP(Joined):
         super().__init__()
         self.gate_proj, self.up_proj = nn.Linear(hidden, size, bias=False), nn.Linear(hidden, size, bias=False)
         self.down_proj = nn.Linear(size, hidden, bias=False)
+        self.gated = gated
+        """`gated`, or a kernel that does the same."""
 
     @property
     def parts(self) -> tuple[nn.Linear, nn.Linear]:
         return self.gate_proj, self.up_proj
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.projections(x)
-        return self.down_proj(gelu(gate) * up)
+        return self.down_proj(self.gated(*self.projections(x)))
 
 
 class Router(nn.Module):
@@ -67,10 +72,13 @@ class Router(nn.Module):
         self.proj = nn.Linear(config.hidden_size, config.experts, bias=False)
         self.per_expert_scale = nn.Parameter(torch.ones(config.experts))
 
-    def forward(self, normed: Tensor) -> tuple[Tensor, Tensor]:
+    def scaled(self, normed: Tensor) -> Tensor:
+        """What it reads of rows that are normalised."""
+        return normed * self.scale * self.root_size
+
+    def forward(self, scaled: Tensor) -> tuple[Tensor, Tensor]:
         """`[N, D]` → weights `[N, k]` in fp32 and expert indices `[N, k]`."""
-        scores = self.proj(normed * self.scale * self.root_size)
-        weights, index = torch.topk(F.softmax(scores, dim=-1, dtype=torch.float32), self.chosen, dim=-1)
+        weights, index = torch.topk(F.softmax(self.proj(scaled), dim=-1, dtype=torch.float32), self.chosen, dim=-1)
         weights = weights / weights.sum(dim=-1, keepdim=True)
         return weights * self.per_expert_scale[index], index
 
@@ -91,7 +99,8 @@ class Experts(nn.Module):
         super().__init__()
         self.dense = config.experts <= self.DENSE_RATIO * config.experts_per_token
         self.kernel: Kernel | None = None
-        """A grouped product that reads quantised banks as they are, where there is one for the device."""
+        """A grouped product that reads the banks as they are stored, where there is one for the device."""
+        self.gated = gated
         shape = (config.experts, 2 * config.expert_size, config.hidden_size)
         self.gate_up_proj = nn.Parameter(torch.empty(shape))
         self.down_proj = nn.Parameter(torch.empty(config.experts, config.hidden_size, config.expert_size))
@@ -99,8 +108,10 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, weights: Tensor, index: Tensor) -> Tensor:
         """Rows `[N, D]`, their experts' `weights` and `index` `[N, k]` → `[N, D]`."""
         up, down = self.gate_up_proj, self.down_proj
+        if self.kernel is not None:
+            return self.kernel(x, weights, index, up, down)
         if isinstance(up, Quantized) or isinstance(down, Quantized):
-            return self.each(x, weights, index) if self.kernel is None else self.kernel(x, weights, index, up, down)
+            return self.each(x, weights, index)
         if self.dense:
             return self._all(x, weights, index)
         if _has_grouped(x.device.type, x.dtype) and up.shape[1] % 16 == 0 and up.shape[2] % 8 == 0:
@@ -137,7 +148,7 @@ class Experts(nn.Module):
         ends = counts.cumsum(0).to(torch.int32)
         multiply = torch._grouped_mm  # pyright: ignore[reportPrivateImportUsage] - no public name in torch 2.11
         gate, up = multiply(x[order // chosen], gate_up_proj.transpose(1, 2), offs=ends).chunk(2, dim=-1)
-        inner = multiply(gelu(gate) * up, down_proj.transpose(1, 2), offs=ends)
+        inner = multiply(self.gated(gate, up), down_proj.transpose(1, 2), offs=ends)
         inner = (inner * weights.flatten()[order, None]).to(x.dtype)
         back = torch.empty_like(order)
         back[order] = torch.arange(order.numel(), device=x.device)
