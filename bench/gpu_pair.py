@@ -18,8 +18,11 @@ from torch import Tensor, nn
 
 from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
+from dgemma_engine.model.joined import join_projections
+from dgemma_engine.model.layers import Layer
 from dgemma_engine.model.load import stored_name
 from dgemma_engine.model.packing import group_size
 from dgemma_engine.model.quantized import Form, empty_bank, quantize
@@ -69,12 +72,13 @@ NEVER = 1e-9
 
 @attrs.frozen
 class Pair:
-    """Our model and transformers' over the same weights."""
+    """Our model and transformers' over the same weights; `on` names the kernels that ours runs on."""
 
     ours: DiffusionGemma
     reference: Any
     device: torch.device
     dtype: torch.dtype
+    on: list[str]
 
 
 def raw_config(text: dict[str, Any]) -> dict[str, Any]:
@@ -111,6 +115,9 @@ def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pai
     torch.manual_seed(0)
     state = {name: random_tensor(name, value.shape, device, dtype) for name, value in ours.state_dict().items()}
     ours.load_state_dict(state, assign=True)
+    # As a loaded model has them: projections of the same rows in one matrix.
+    join_projections(ours.requires_grad_(False))
+    state = ours.state_dict()
 
     encoder = reference.model.encoder
     encoder.vision_tower, encoder.embed_vision = nn.Identity(), nn.Identity()
@@ -124,12 +131,35 @@ def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pai
         assert value.data_ptr() == shared[name].data_ptr(), f"{name} is a copy"
     owned = {value.data_ptr() for value in ours.state_dict().values()}
     assert owned == {value.data_ptr() for value in reference.state_dict().values()}, "weights exist twice"
-    return Pair(ours.eval().requires_grad_(False), reference.eval().requires_grad_(False), device, dtype)
+    on = kernels.use(ours) if kernels.usable(device) else []
+    return Pair(ours.eval(), reference.eval().requires_grad_(False), device, dtype, on)
+
+
+def shared(model: DiffusionGemma) -> DiffusionGemma:
+    """A second model of the same tensors."""
+    held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in [*held, *model.parameters(), *model.buffers()]})
+
+
+def on_torch(model: DiffusionGemma) -> DiffusionGemma:
+    """`model` on plain torch, but for attention's kernels, which are no model's own."""
+    copied = shared(model)
+    with mock.patch.dict(GATHERS):
+        kernels.leave(copied)
+    return copied
+
+
+def with_own_experts(model: DiffusionGemma) -> DiffusionGemma:
+    """`model` with its experts on our grouped product in place of torch's."""
+    copied = shared(model)
+    if not kernels.usable(copied.device) or "experts" not in kernels.use(copied, grouped="triton"):
+        raise RuntimeError("the grouped product does not run here")
+    return copied
 
 
 def quantised(model: DiffusionGemma, form: Form) -> DiffusionGemma:
     """`model` with its experts in `form`, sharing every other tensor; on kernels where its device has them."""
-    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
+    copied = shared(model)
     for layer in copied.layers:
         experts = layer.experts
         assert isinstance(experts, Experts)
@@ -240,7 +270,9 @@ def parity(pair: Pair, prefix: Tensor, canvas: int) -> dict[str, Any]:
         errors.append(relative_error(output, target))
         return target
 
-    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), hooked(pair.ours, "Layer", compare):
+    feed = Layer.feed
+    compared = mock.patch.object(Layer, "feed", lambda self, *given: compare(feed(self, *given)))
+    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), compared:
         our_states(pair, prefix, ids, signal)
     return {
         "canvas": canvas,
@@ -308,8 +340,9 @@ def samplers_agree(pair: Pair, canvas: int) -> bool:
     draws = SimpleNamespace(noise=lambda _: next(noises), sample=lambda _: sample.view(-1))
     stub = SimpleNamespace(
         config=pair.ours.config,
-        decode=lambda *_: logits,
+        forward=lambda _: [logits[0]],
         logits=lambda hidden: hidden,
+        statistics=None,
         expected_embedding=lambda given: given[..., :1],
     )
     ours = denoising(stub, None, canvas, pair.device, Schedule(4), draws)  # pyright: ignore[reportArgumentType]
