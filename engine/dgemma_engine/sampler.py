@@ -8,21 +8,22 @@ is the reference's run.
 
 from __future__ import annotations
 
-import math
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import torch
-from attrs import astuple, define, field, frozen
+from attrs import define, field, frozen
 from attrs import validators as check
 from torch import Tensor
 
+from .draws import Draws, SeededDraws
 from .model import DiffusionGemma, KVCache, Rows
+from .reading import Reader
+
+__all__ = ["PINNED_SIGNALS", "Denoising", "Draws", "Pass", "PinnedSignal", "Schedule", "SeededDraws", "accept"]
 
 PinnedSignal = Literal["zero", "embedding", "logits"]
 """Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""
 PINNED_SIGNALS = get_args(PinnedSignal)
-READ_OUT_ROWS = 64
-"""Rows whose logits are in memory at once: at the released vocabulary each takes a megabyte in fp32, four times."""
 
 
 @frozen
@@ -41,44 +42,6 @@ class Schedule:
         return self.t_min + (self.t_max - self.t_min) * remaining / self.passes
 
 
-class Draws(Protocol):
-    """Where randomness comes from."""
-
-    def noise(self, shape: tuple[int, ...]) -> Tensor:
-        """Token ids, uniform over the vocabulary."""
-        ...
-
-    def sample(self, probabilities: Tensor) -> Tensor:
-        """One id per row of `probabilities` `[R, V]`."""
-        ...
-
-
-class SeededDraws:
-    """Draws from a generator of its own: the same seed gives the same fill on the same device."""
-
-    def __init__(self, vocab: int, device: torch.device, seed: int | None) -> None:
-        self.vocab = vocab
-        self.generator = torch.Generator(device=device)
-        if seed is None:
-            self.generator.seed()
-        else:
-            self.generator.manual_seed(seed)
-
-    def noise(self, shape: tuple[int, ...]) -> Tensor:
-        return torch.randint(self.vocab, shape, generator=self.generator, device=self.generator.device)
-
-    def sample(self, probabilities: Tensor) -> Tensor:
-        # By the inverse of the distribution: multinomial draws a number for every token of the vocabulary.
-        sums = probabilities.cumsum(-1)
-        shape = (len(probabilities), 1)
-        point = torch.rand(shape, generator=self.generator, device=self.generator.device) * sums[:, -1:]
-        return torch.searchsorted(sums, point, right=True).squeeze(-1).clamp(max=self.vocab - 1)
-
-    def seed(self) -> Tensor:
-        """`[1]` on the device: what a kernel that draws for itself is to begin with, another one each time."""
-        return torch.randint(2**62, (1,), generator=self.generator, device=self.generator.device)
-
-
 @frozen
 class Pass:
     """What one pass made of B canvases; `[B, C]` unless said, free rows only carry meaning.
@@ -95,19 +58,6 @@ class Pass:
     entropy: Tensor
     done: Tensor
     top: tuple[Tensor, Tensor] | None = None
-
-
-@frozen
-class Reading:
-    """Of R rows: the next signal `soft` `[R, D]`, ids, entropies in nats, and the likeliest ids with their chances."""
-
-    soft: Tensor
-    sampled: Tensor
-    argmax: Tensor
-    readout: Tensor
-    entropy: Tensor
-    top: Tensor
-    chances: Tensor
 
 
 @define
@@ -171,13 +121,8 @@ class Denoising:
         """Finish the pass whose `rows` came out as `hidden` `[R, D]`; the canvas moves on."""
         shape = self.canvas.shape
         temperature = self.schedule.temperature(self.remaining)
-        count, read = READ_OUT_ROWS, self._read
-        if self.model.statistics is not None:
-            # Nothing but logits and probabilities, in the weights' dtype.
-            count, read = 4 * READ_OUT_ROWS, self._read_by_kernel
-        parts = (part.split(count) for part in (hidden, self._owners, self._first))
-        readings = [read(rows, owners, first, temperature) for rows, owners, first in zip(*parts, strict=True)]
-        reading = Reading(*(torch.cat(parts) for parts in zip(*map(astuple, readings), strict=True)))
+        reader = Reader(self.model, self.draws, self.forbidden, self.opening, self.choices)
+        reading = reader.read(hidden, self._owners, self._first, temperature)
         self._condition(reading.soft)
         sampled, argmax, readout = (self._spread(ids) for ids in (reading.sampled, reading.argmax, reading.readout))
         entropy = self._spread(reading.entropy)
@@ -193,44 +138,6 @@ class Denoising:
         done = self._stable(argmax.masked_fill(~said, -1)) & self._confident(entropy, argmax, said)
         self.remaining -= 1
         return Pass(self.canvas, argmax, readout, accepted, entropy, done, top)
-
-    def _read(self, hidden: Tensor, owners: Tensor, first: Tensor, temperature: float) -> Reading:
-        """What the logits of a few rows say, so that no more of them are in memory at once."""
-        log_probabilities = (self.model.logits(hidden) / temperature).log_softmax(-1)
-        probabilities = log_probabilities.exp()
-        best = log_probabilities.argmax(-1)
-        likely = probabilities.topk(min(self.choices, probabilities.shape[-1]))
-        return Reading(
-            soft=self.model.expected_embedding(probabilities),
-            sampled=self.draws.sample(probabilities),
-            argmax=best,
-            readout=self._permitted(best, log_probabilities, owners, first),
-            entropy=-torch.einsum("rv,rv->r", probabilities, log_probabilities),
-            top=likely.indices,
-            chances=likely.values,
-        )
-
-    def _read_by_kernel(self, hidden: Tensor, owners: Tensor, first: Tensor, temperature: float) -> Reading:
-        """`_read` where the model has a kernel for it; nothing waits for the device."""
-        from .kernels.row_statistics import Refusal
-
-        assert self.model.statistics is not None
-        raw, cap = self.model.raw_logits(hidden), self.model.config.logit_cap
-        # Draws that come from elsewhere are drawn from the probabilities.
-        seed = self.draws.seed() if isinstance(self.draws, SeededDraws) else 0
-        refusal = Refusal(self.forbidden, owners, self.opening, first)
-        found = self.model.statistics(raw, cap, temperature, seed, refusal)
-        likely = found.probabilities.float().topk(min(self.choices, raw.shape[-1])) if self.choices else None
-        none = found.argmax.new_empty(len(raw), 0)
-        return Reading(
-            soft=self.model.expected_embedding(found.probabilities),
-            sampled=found.sample if isinstance(self.draws, SeededDraws) else self.draws.sample(found.probabilities),
-            argmax=found.argmax,
-            readout=found.permitted,
-            entropy=found.entropy,
-            top=none if likely is None else likely.indices,
-            chances=none.float() if likely is None else likely.values,
-        )
 
     def keep(self, members: Tensor) -> None:
         """Go on with some of the canvases only; `members` are indices into B."""
@@ -273,19 +180,6 @@ class Denoising:
             counted[:, 1:] &= ~(filler[:, 1:] & filler[:, :-1] & self.free[:, :-1])
         mean = (entropy * counted).sum(-1) / counted.sum(-1)
         return mean < self.schedule.confidence
-
-    def _permitted(self, best: Tensor, log_probabilities: Tensor, owners: Tensor, first: Tensor) -> Tensor:
-        """`best` `[R]`, and where that id is forbidden the best one that is not."""
-        is_refused = self.forbidden[owners, best]
-        if self.opening is not None:
-            is_refused = is_refused | (first & self.opening[best])
-        refused = is_refused.nonzero().squeeze(-1)
-        if len(refused) == 0:
-            return best
-        never = self.forbidden[owners[refused]]
-        if self.opening is not None:
-            never = never | (first[refused, None] & self.opening)
-        return best.index_copy(0, refused, log_probabilities[refused].masked_fill(never, -math.inf).argmax(-1))
 
     def _condition(self, soft: Tensor) -> None:
         """Make `soft`, the expected embeddings of the rows that were read, the next pass's signal."""

@@ -126,9 +126,9 @@ def test_what_is_quantised_in_its_files_has_one_row() -> None:
 @pytest.mark.parametrize(
     ("hip", "capability", "kind", "path"),
     [
-        (None, (9, 0), "cuda", "compute capability 9.0: quantised experts by kernels"),
+        (None, (9, 0), "cuda", "compute capability 9.0: Triton kernels"),
         (None, (7, 5), "cuda", "compute capability 7.5: plain torch"),
-        ("6.4", (9, 4), "rocm", "HIP, by torch's interface of CUDA: quantised experts by kernels"),
+        ("6.4", (9, 4), "rocm", "HIP, by torch's interface of CUDA: Triton kernels"),
     ],
 )
 def test_each_kind_of_device_has_its_path(

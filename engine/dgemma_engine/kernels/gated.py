@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .norms import rounded
+
 BLOCK = 1024
 
 
@@ -34,6 +36,5 @@ def _gated(gate, up, out, gate_row, up_row, size, BLOCK: tl.constexpr):
     inside = column < size
     gates = tl.load(gate + row * gate_row + column, mask=inside, other=0.0).to(tl.float32)
     ups = tl.load(up + row * up_row + column, mask=inside, other=0.0).to(tl.float32)
-    # Rounded as two kernels would round.
-    inner = gelu(gates).to(out.dtype.element_ty).to(tl.float32) * ups
+    inner = rounded(gelu(gates), out) * ups
     tl.store(out + row * size + column, inner.to(out.dtype.element_ty), mask=inside)

@@ -77,7 +77,7 @@ def _normed(x, size, eps):
 
 
 @triton.jit
-def _rounded(x, like):
+def rounded(x, like):
     """As a kernel of its own would have left it in memory."""
     return x.to(like.dtype.element_ty).to(tl.float32)
 
@@ -114,16 +114,16 @@ def _fan_out(
     inside = column < size
     at = row * size + column
     gathered = _normed(tl.load(attended + at, mask=inside, other=0.0).to(tl.float32), size, eps)
-    gathered = _rounded(gathered * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
-    total = _rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + gathered, x)
+    gathered = rounded(gathered * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
+    total = rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + gathered, x)
     tl.store(total_out + at, total.to(x.dtype.element_ty), mask=inside)
     normed = _normed(total, size, eps)
     for_dense = normed * tl.load(dense + column, mask=inside, other=0.0).to(tl.float32)
     tl.store(dense_out + at, for_dense.to(x.dtype.element_ty), mask=inside)
     for_experts = normed * tl.load(experts + column, mask=inside, other=0.0).to(tl.float32)
     tl.store(experts_out + at, for_experts.to(x.dtype.element_ty), mask=inside)
-    for_router = _rounded(normed, x) * tl.load(router + column, mask=inside, other=0.0).to(tl.float32)
-    for_router = _rounded(for_router, x) * root
+    for_router = rounded(normed, x) * tl.load(router + column, mask=inside, other=0.0).to(tl.float32)
+    for_router = rounded(for_router, x) * root
     tl.store(router_out + at, for_router.to(x.dtype.element_ty), mask=inside)
 
 
@@ -147,11 +147,11 @@ def _close(
     inside = column < size
     at = row * size + column
     one = _normed(tl.load(dense + at, mask=inside, other=0.0).to(tl.float32), size, eps)
-    one = _rounded(one * tl.load(after_dense + column, mask=inside, other=0.0).to(tl.float32), x)
+    one = rounded(one * tl.load(after_dense + column, mask=inside, other=0.0).to(tl.float32), x)
     two = _normed(tl.load(routed + at, mask=inside, other=0.0).to(tl.float32), size, eps)
-    two = _rounded(two * tl.load(after_experts + column, mask=inside, other=0.0).to(tl.float32), x)
-    both = _normed(_rounded(one + two, x), size, eps)
-    both = _rounded(both * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
-    total = _rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + both, x)
+    two = rounded(two * tl.load(after_experts + column, mask=inside, other=0.0).to(tl.float32), x)
+    both = _normed(rounded(one + two, x), size, eps)
+    both = rounded(both * tl.load(after + column, mask=inside, other=0.0).to(tl.float32), x)
+    total = rounded(tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + both, x)
     scalar = tl.where(row < encoded, tl.load(encoder_scalar).to(tl.float32), tl.load(decoder_scalar).to(tl.float32))
     tl.store(out + at, (total * scalar).to(x.dtype.element_ty), mask=inside)

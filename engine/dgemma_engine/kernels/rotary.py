@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .norms import rounded
+
 HEADS = 8
 """Of a program, which share cosine and sine."""
 
@@ -82,13 +84,13 @@ def _turn(
     weight = tl.where(head < queries, query_weight, key_weight)[:, None] + pair[None, :]
     low *= tl.load(weight, mask=turning, other=1.0).to(tl.float32)
     high *= tl.load(weight + half, mask=turning, other=1.0).to(tl.float32)
-    low = low.to(out.dtype.element_ty).to(tl.float32)
-    high = high.to(out.dtype.element_ty).to(tl.float32)
+    low, high = rounded(low, out), rounded(high, out)
     # Both halves of a head turn by the same angles.
     at = row * turn_stride + pair
     c = tl.load(cos + at, mask=pair < half, other=0.0).to(tl.float32)[None, :]
     s = tl.load(sin + at, mask=pair < half, other=0.0).to(tl.float32)[None, :]
-    turned_low, turned_high = low * c - high * s, high * c + low * s
+    turned_low = rounded(low * c, out) - rounded(high * s, out)
+    turned_high = rounded(high * c, out) + rounded(low * s, out)
     target = out + (row * (queries + 2 * keys) + head[:, None]) * 2 * half + pair[None, :]
     tl.store(target, tl.where(turning, turned_low, low).to(out.dtype.element_ty), mask=inside)
     tl.store(target + half, tl.where(turning, turned_high, high).to(out.dtype.element_ty), mask=inside)
