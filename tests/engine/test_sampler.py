@@ -29,6 +29,7 @@ class Scripted:
 
     table: Tensor
     signals: list[Tensor | None] = field(factory=list)
+    statistics: None = None
 
     def forward(self, parts: list[Rows]) -> list[Tensor]:
         (rows,) = parts
