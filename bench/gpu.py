@@ -1,6 +1,6 @@
 """One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
 
-    python bench/gpu.py --full-shape                             # needs 58 GB of GPU memory, 74 with quantised experts
+    python bench/gpu.py --full-shape                             # needs 62 GB of GPU memory, 78 with quantised experts
     python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
 Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
@@ -10,8 +10,9 @@ timed in interleaved blocks of passes. transformers' static cache is wrong past 
 never compared. Ours with quantised experts shares every other tensor with the others.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
-quality. Prints a markdown table and writes it to OUT/gpu.md, all that was measured to OUT/gpu.json. Exit
-status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
+quality. After the arms come the scenes of `gpu_scenes.py`. Prints a markdown table and writes it to OUT/gpu.md, all
+that was measured to OUT/gpu.json, and what was to be reached to OUT/gpu_reach.json and .md (`--out bench/results`
+publishes). Exit status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
 """
 
 from __future__ import annotations
@@ -38,15 +39,30 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
-from bench.gpu_pair import NEVER, SHAPES, Pair, ReferenceArm, build, denoising, parity, quantised, random_ids
+from bench.gpu_goals import GOALS, OURS, reached
+from bench.gpu_pair import (
+    NEVER,
+    SHAPES,
+    Pair,
+    ReferenceArm,
+    build,
+    denoising,
+    parity,
+    quantised,
+    random_ids,
+    raw_config,
+)
+from bench.gpu_scenes import Sizes, Stage, peak_bytes, play
+from bench.measure import machine
+from bench.results import publish
 from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.quantized import Form
 from dgemma_engine.sampler import Schedule, SeededDraws
 
 FULL_GB_PER_PASS = 53.9
 """What a bf16 pass at canvas 256 and context 2048 moves at the full shape; smaller canvases a little less."""
-FULL_GB_RESIDENT = 58
-OURS = "ours"
+FULL_GB_RESIDENT = 62
 LAUNCHES = {
     "cudaLaunchKernel",
     "cudaLaunchKernelExC",
@@ -56,6 +72,7 @@ LAUNCHES = {
 }
 BLOCKS = 5
 PROFILED = 3
+REACH = "gpu_reach"
 
 
 class OursArm:
@@ -64,13 +81,17 @@ class OursArm:
     made: ClassVar[dict[str, DiffusionGemma]] = {}
 
     def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain") -> None:
-        if form != "plain" and form not in self.made:
-            self.made[form] = quantised(pair.ours, form)
-        model = self.made.get(form, pair.ours)
+        model = self.model(pair, form)
         cache = model.new_cache(capacity=prefix.shape[1] + canvas)
         model.encode(prefix, cache)
         draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
         self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+
+    @classmethod
+    def model(cls, pair: Pair, form: Form) -> DiffusionGemma:
+        if form != "plain" and form not in cls.made:
+            cls.made[form] = quantised(pair.ours, form)
+        return cls.made.get(form, pair.ours)
 
     def step(self) -> None:
         bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
@@ -299,6 +320,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=100, help="timed, per arm and canvas")
     parser.add_argument("--warmup", type=int, default=20, help="passes before them")
     parser.add_argument("--arms", choices=list(ARMS), nargs="+", default=list(ARMS))
+    parser.add_argument("--scenes", choices=["int4", "fp8", "plain"], default="int4", help="form of their experts")
     return parser.parse_args()
 
 
@@ -321,8 +343,14 @@ def main() -> int:
     arguments = parse_arguments()
     if reason := unfit(arguments):
         print(reason)
+        publish(arguments.out, REACH, machine(), GOALS, {}, reason)
         return 0
     device = torch.device(arguments.device)
+    cuda = device.type == "cuda"
+    sizes = Sizes() if cuda else Sizes(arguments.context, arguments.context, rounds=arguments.passes, settle=0)
+    # Before anything else lies in the memory.
+    config = parse_config(raw_config(SHAPES[arguments.shape]))
+    peak = peak_bytes(config, arguments.scenes, device, sizes) if cuda and arguments.scenes != "plain" else None
     pair = build(SHAPES[arguments.shape], device, getattr(torch, arguments.dtype))
     prefix = random_ids(pair, arguments.context)
     report: dict[str, Any] = {
@@ -334,6 +362,7 @@ def main() -> int:
         "copy_gb_s": copy_bandwidth(device),
         "parity": parity(pair, prefix, arguments.canvas[0]),
         "timings": [],
+        "scenes": {"form": arguments.scenes, "ms": {}, "peak_bytes": peak},
     }
     sound = report["parity"]["ok"] and report["parity"]["samplers_agree"]
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -341,7 +370,11 @@ def main() -> int:
         timings = time_canvas(pair, arguments.arms, prefix, canvas, arguments.warmup, arguments.passes)
         report["timings"] += [timing.summary() for timing in timings]
         write(arguments.out, report)
-    write(arguments.out, report)
+    if sound:
+        model = OursArm.model(pair, arguments.scenes)
+        for name, ms in play(Stage(model, model.forward), sizes):
+            report["scenes"]["ms"][name] = ms
+            write(arguments.out, report)
     print(table(report))
     if not sound:
         print("the parity gate failed: nothing was timed", file=sys.stderr)
@@ -349,9 +382,12 @@ def main() -> int:
 
 
 def write(out: Path, report: dict[str, Any]) -> None:
-    """After every canvas, so that a run that is cut short leaves what it has."""
+    """After every canvas and scene, so that a run that is cut short leaves what it has."""
     (out / "gpu.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "gpu.md").write_text(table(report), encoding="utf-8")
+    where = report["environment"]
+    on = f"{where['device']}, torch {where['torch']}, triton {where['triton']}, shape {report['shape']}"
+    publish(out, REACH, on, GOALS, reached(report), "this run did not come to it")
 
 
 if __name__ == "__main__":

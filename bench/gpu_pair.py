@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -20,6 +20,8 @@ from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
+from dgemma_engine.model.joined import Joined, join_projections
+from dgemma_engine.model.layers import Layer
 from dgemma_engine.model.load import stored_name
 from dgemma_engine.model.packing import group_size
 from dgemma_engine.model.quantized import Form, empty_bank, quantize
@@ -124,12 +126,15 @@ def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pai
         assert value.data_ptr() == shared[name].data_ptr(), f"{name} is a copy"
     owned = {value.data_ptr() for value in ours.state_dict().values()}
     assert owned == {value.data_ptr() for value in reference.state_dict().values()}, "weights exist twice"
+    join_projections(ours.requires_grad_(False))
     return Pair(ours.eval().requires_grad_(False), reference.eval().requires_grad_(False), device, dtype)
 
 
 def quantised(model: DiffusionGemma, form: Form) -> DiffusionGemma:
     """`model` with its experts in `form`, sharing every other tensor; on kernels where its device has them."""
-    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]})
+    joined = [part.matrix for part in model.modules() if isinstance(part, Joined) and part.matrix is not None]
+    shared = [*model.parameters(), *model.buffers(), *joined]
+    copied = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
     for layer in copied.layers:
         experts = layer.experts
         assert isinstance(experts, Experts)
@@ -240,7 +245,7 @@ def parity(pair: Pair, prefix: Tensor, canvas: int) -> dict[str, Any]:
         errors.append(relative_error(output, target))
         return target
 
-    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), hooked(pair.ours, "Layer", compare):
+    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), ends_of_layers(pair.ours, compare):
         our_states(pair, prefix, ids, signal)
     return {
         "canvas": canvas,
@@ -289,6 +294,20 @@ def hooked(model: nn.Module, kind: str, hook: Callable[[Any], Any]) -> Iterator[
             handle.remove()
 
 
+@contextmanager
+def ends_of_layers(model: DiffusionGemma, hook: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Show what each of our layers returns to `hook`, which replaces it; a layer is run in two halves."""
+
+    def shown(layer: Layer) -> Callable[[Tensor, int], Tensor]:
+        return lambda x, delta: hook(Layer.feed(layer, x, delta))
+
+    with ExitStack() as stack:
+        for layer in model.layers:
+            assert isinstance(layer, Layer)
+            stack.enter_context(mock.patch.object(layer, "feed", shown(layer)))
+        yield
+
+
 def samplers_agree(pair: Pair, canvas: int) -> bool:
     """One pass of both samplers on the same peaked logits, noise and samples: the canvases must be equal."""
     vocab, shape = pair.ours.config.vocab_size, (1, canvas)
@@ -308,7 +327,7 @@ def samplers_agree(pair: Pair, canvas: int) -> bool:
     draws = SimpleNamespace(noise=lambda _: next(noises), sample=lambda _: sample.view(-1))
     stub = SimpleNamespace(
         config=pair.ours.config,
-        decode=lambda *_: logits,
+        forward=lambda parts: [logits.flatten(0, 1)[parts[0].asked]],
         logits=lambda hidden: hidden,
         expected_embedding=lambda given: given[..., :1],
     )
