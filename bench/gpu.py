@@ -1,13 +1,13 @@
 """One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
 
-    python bench/gpu.py --full-shape                             # needs 58 GB of GPU memory, 74 with quantised experts
+    python bench/gpu.py --full-shape                             # needs 58 GB of GPU memory, 97 with all arms
     python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
 Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
 layer on the reference's input, end to end with the reference's routing and with our own (in bf16 ties flip),
 and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
 timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
-never compared. Ours with quantised experts shares every other tensor with the others.
+never compared. Ours with quantised experts or dense layers shares every other tensor with the others.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
 quality. Prints a markdown table and writes it to OUT/gpu.md, all that was measured to OUT/gpu.json. Exit
@@ -40,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
 from bench.gpu_pair import NEVER, SHAPES, Pair, ReferenceArm, build, denoising, parity, quantised, random_ids
 from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.model.load import DenseForm
 from dgemma_engine.model.quantized import Form
 from dgemma_engine.sampler import Schedule, SeededDraws
 
@@ -59,18 +60,27 @@ PROFILED = 3
 
 
 class OursArm:
-    """Our denoising run with every row free; with a `form`, on experts that are quantised for it."""
+    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it."""
 
-    made: ClassVar[dict[str, DiffusionGemma]] = {}
+    made: ClassVar[dict[tuple[Form, DenseForm], DiffusionGemma]] = {}
 
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain") -> None:
-        if form != "plain" and form not in self.made:
-            self.made[form] = quantised(pair.ours, form)
-        model = self.made.get(form, pair.ours)
+    def __init__(
+        self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain", dense: DenseForm = "plain"
+    ) -> None:
+        model = self._model(pair, form, dense)
         cache = model.new_cache(capacity=prefix.shape[1] + canvas)
         model.encode(prefix, cache)
         draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
         self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+
+    def _model(self, pair: Pair, form: Form, dense: DenseForm) -> DiffusionGemma:
+        """Made once; what arms have in common they share."""
+        if (form, dense) == ("plain", "plain"):
+            return pair.ours
+        if (form, dense) not in self.made:
+            base = pair.ours if dense == "plain" else self._model(pair, form, "plain")
+            self.made[form, dense] = quantised(base, form if dense == "plain" else "plain", dense)
+        return self.made[form, dense]
 
     def step(self) -> None:
         bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
@@ -85,7 +95,9 @@ ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
     "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
     OURS: OursArm,
     f"{OURS}, fp8 experts": lambda *given: OursArm(*given, form="fp8"),
-    f"{OURS}, int4 experts": lambda *given: OursArm(*given, form="int4"),
+    f"{OURS}, fp8 experts and dense": lambda *given: OursArm(*given, form="fp8", dense="fp8"),
+    f"{OURS}, int4 experts, bf16 dense": lambda *given: OursArm(*given, form="int4"),
+    f"{OURS}, int4 experts, 8-bit dense": lambda *given: OursArm(*given, form="int4", dense="fp8"),
 }
 
 
