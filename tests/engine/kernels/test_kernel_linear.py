@@ -52,6 +52,15 @@ def test_is_the_product_with_the_widened_weight(
     assert (off <= error * size + 1e-6).all()
 
 
+def test_bits_are_put_into_place_as_instructions_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every value of e4m3 that is one, the smallest too, on devices that cannot convert them."""
+    values = torch.arange(256, dtype=torch.uint8)
+    values = values[(values & 127) != 127].view(torch.float8_e4m3fn)[:, None]
+    x, scales = torch.ones(3, 1), torch.ones(len(values), 1)
+    monkeypatch.setattr(linear, "_converts", lambda _: False)
+    assert torch.equal(linear.run(x, values, scales), values.float().T.expand(3, -1))
+
+
 def test_rows_need_not_lie_together() -> None:
     generator = torch.Generator().manual_seed(1)
     layer, x = made(48, 32, torch.float32, generator), torch.randn(20, 2, 32, generator=generator)
