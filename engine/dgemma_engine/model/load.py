@@ -16,6 +16,7 @@ from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
 from .packing import group_size, quantize_fp8
+from .progress import Progress
 from .quantized import Form, Quantized, QuantizedLinear, empty_bank, quantize
 from .sources import BANKS, DENSE, Matrix, Plain, find_bank, find_matrix, refused
 from .stored import Stored, read_tensors
@@ -120,18 +121,6 @@ def _plan(model: DiffusionGemma, tensors: Mapping[str, Stored]) -> _Plan:
     return plan
 
 
-class Progress:
-    """Whoever follows a load hears which share of its bytes is there."""
-
-    def __init__(self, size: int, heard: Callable[[float], None] | None) -> None:
-        self._size, self._heard, self._done = max(size, 1), heard, 0
-
-    def add(self, size: int) -> None:
-        self._done += size
-        if self._heard is not None:
-            self._heard(self._done / self._size)
-
-
 @frozen
 class _Filling:
     """Gives parameters and buffers on the meta device their storage and their values."""
@@ -162,9 +151,7 @@ class _Filling:
         dtype = self._dtype(matrix)
         if self._is_changed(name) or not isinstance(matrix, Plain):
             return self._merged(name, matrix, torch.float32 if self._is_changed(name) else dtype).to(dtype)
-        out = torch.empty(matrix.shape, dtype=dtype, device=self.device)
-        self._copy(matrix.stored, out)
-        return out
+        return self._read(matrix, dtype)
 
     def _in_8_bits(self, name: str, matrix: Matrix) -> QuantizedLinear:
         dtype = self._dtype(matrix)
@@ -179,10 +166,18 @@ class _Filling:
 
     def _merged(self, name: str, matrix: Matrix, dtype: torch.dtype) -> Tensor:
         """The weight in floating point with what the adapter changes of it."""
-        wide = self._widened(matrix, dtype)
-        self.progress.add(matrix.size)
+        if isinstance(matrix, Plain):
+            wide = self._read(matrix, matrix.stored.dtype).to(dtype)
+        else:
+            wide = self._widened(matrix, dtype)
+            self.progress.add(matrix.size)
         change = None if self.adapter is None else self.adapter.change(name)
         return wide if change is None else wide + change.to(wide.device)
+
+    def _read(self, matrix: Plain, dtype: torch.dtype) -> Tensor:
+        out = torch.empty(matrix.shape, dtype=dtype, device=self.device)
+        self._copy(matrix.stored, out)
+        return out
 
     def _copy(self, stored: Stored, out: Tensor) -> None:
         """A tensor of any size, in stages where it does not go straight to its place."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from ..errors import EngineError
 from . import packing
 from .config import ModelConfig, read_config
-from .load import DECODER, FORMS, Progress
+from .load import DECODER, FORMS
+from .progress import Progress
 from .quantized import Form, quantize
 from .sources import BANKS, DENSE, WIDE, Matrix, Plain, find_bank, refused
 from .stored import DTYPES, Stored, read_tensors
