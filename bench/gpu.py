@@ -1,13 +1,13 @@
 """One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
 
-    python bench/gpu.py --full-shape                             # needs 62 GB of GPU memory, 78 with quantised experts
+    python bench/gpu.py --full-shape                             # needs 62 GB of GPU memory, 100 with all arms
     python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
 Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
 layer on the reference's input, end to end with the reference's routing and with our own (in bf16 ties flip),
 and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
 timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
-never compared. Ours with quantised experts shares every other tensor with the others.
+never compared. Ours with quantised experts or dense layers shares every other tensor with the others.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
 quality. After the arms come the scenes of `gpu_scenes.py`. Prints a markdown table and writes it to OUT/gpu.md, all
@@ -57,6 +57,7 @@ from bench.measure import machine
 from bench.results import publish
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.config import parse_config
+from dgemma_engine.model.load import DenseForm
 from dgemma_engine.model.quantized import Form
 from dgemma_engine.sampler import Schedule, SeededDraws
 
@@ -76,22 +77,28 @@ REACH = "gpu_reach"
 
 
 class OursArm:
-    """Our denoising run with every row free; with a `form`, on experts that are quantised for it."""
+    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it."""
 
-    made: ClassVar[dict[str, DiffusionGemma]] = {}
+    made: ClassVar[dict[tuple[Form, DenseForm], DiffusionGemma]] = {}
 
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain") -> None:
-        model = self.model(pair, form)
+    def __init__(
+        self, pair: Pair, prefix: Tensor, canvas: int, passes: int, form: Form = "plain", dense: DenseForm = "plain"
+    ) -> None:
+        model = self.model(pair, form, dense)
         cache = model.new_cache(capacity=prefix.shape[1] + canvas)
         model.encode(prefix, cache)
         draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
         self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
 
     @classmethod
-    def model(cls, pair: Pair, form: Form) -> DiffusionGemma:
-        if form != "plain" and form not in cls.made:
-            cls.made[form] = quantised(pair.ours, form)
-        return cls.made.get(form, pair.ours)
+    def model(cls, pair: Pair, form: Form, dense: DenseForm) -> DiffusionGemma:
+        """Made once; what arms have in common they share."""
+        if (form, dense) == ("plain", "plain"):
+            return pair.ours
+        if (form, dense) not in cls.made:
+            base = pair.ours if dense == "plain" else cls.model(pair, form, "plain")
+            cls.made[form, dense] = quantised(base, form if dense == "plain" else "plain", dense)
+        return cls.made[form, dense]
 
     def step(self) -> None:
         bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
@@ -106,7 +113,9 @@ ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
     "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
     OURS: OursArm,
     f"{OURS}, fp8 experts": lambda *given: OursArm(*given, form="fp8"),
-    f"{OURS}, int4 experts": lambda *given: OursArm(*given, form="int4"),
+    f"{OURS}, fp8 experts and dense": lambda *given: OursArm(*given, form="fp8", dense="fp8"),
+    f"{OURS}, int4 experts, bf16 dense": lambda *given: OursArm(*given, form="int4"),
+    f"{OURS}, int4 experts, 8-bit dense": lambda *given: OursArm(*given, form="int4", dense="fp8"),
 }
 
 
@@ -320,7 +329,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=100, help="timed, per arm and canvas")
     parser.add_argument("--warmup", type=int, default=20, help="passes before them")
     parser.add_argument("--arms", choices=list(ARMS), nargs="+", default=list(ARMS))
-    parser.add_argument("--scenes", choices=["int4", "fp8", "plain"], default="int4", help="form of their experts")
+    parser.add_argument(
+        "--scenes", choices=["int4", "fp8", "plain"], default="int4", help="of their experts, beside 8-bit dense layers"
+    )
     return parser.parse_args()
 
 
@@ -371,7 +382,7 @@ def main() -> int:
         report["timings"] += [timing.summary() for timing in timings]
         write(arguments.out, report)
     if sound:
-        model = OursArm.model(pair, arguments.scenes)
+        model = OursArm.model(pair, arguments.scenes, "plain" if arguments.scenes == "plain" else "fp8")
         for name, ms in play(Stage(model, model.forward), sizes):
             report["scenes"]["ms"][name] = ms
             write(arguments.out, report)

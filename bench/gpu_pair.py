@@ -22,9 +22,10 @@ from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
 from dgemma_engine.model.joined import Joined, join_projections
 from dgemma_engine.model.layers import Layer
-from dgemma_engine.model.load import stored_name
-from dgemma_engine.model.packing import group_size
-from dgemma_engine.model.quantized import Form, empty_bank, quantize
+from dgemma_engine.model.load import DenseForm, stored_name
+from dgemma_engine.model.packing import group_size, quantize_fp8
+from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
+from dgemma_engine.model.sources import DENSE
 from dgemma_engine.sampler import Denoising, Draws, Schedule
 
 FULL = {
@@ -130,21 +131,29 @@ def build(text: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Pai
     return Pair(ours.eval().requires_grad_(False), reference.eval().requires_grad_(False), device, dtype)
 
 
-def quantised(model: DiffusionGemma, form: Form) -> DiffusionGemma:
-    """`model` with its experts in `form`, sharing every other tensor; on kernels where its device has them."""
+def quantised(model: DiffusionGemma, form: Form, dense: DenseForm = "plain") -> DiffusionGemma:
+    """`model` with its experts in `form` and its dense layers in `dense`, sharing every other tensor.
+
+    What is `plain` stays as it is in `model`. On kernels where its device has them.
+    """
     joined = [part.matrix for part in model.modules() if isinstance(part, Joined) and part.matrix is not None]
     shared = [*model.parameters(), *model.buffers(), *joined]
     copied = copy.deepcopy(model, {id(tensor): tensor for tensor in shared})
-    for layer in copied.layers:
-        experts = layer.experts
-        assert isinstance(experts, Experts)
-        for name in ("gate_up_proj", "down_proj"):
-            wide = getattr(experts, name)
-            bank = empty_bank(form, tuple(wide.shape), group_size(wide.shape[2]), wide.dtype, wide.device)
-            for expert in range(len(wide)):
-                bank.put(expert, 0, quantize(wide[expert], form))
-            delattr(experts, name)
-            experts.add_module(name, bank)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, Experts) and form != "plain":
+            for bank_name in ("gate_up_proj", "down_proj"):
+                wide = getattr(module, bank_name)
+                bank = empty_bank(form, tuple(wide.shape), group_size(wide.shape[2]), wide.dtype, wide.device)
+                for expert in range(len(wide)):
+                    bank.put(expert, 0, quantize(wide[expert], form))
+                delattr(module, bank_name)
+                module.add_module(bank_name, bank)
+        elif DENSE.fullmatch(f"{name}.weight") and dense == "fp8":
+            owner, _, last = name.rpartition(".")
+            weight = module.get_parameter("weight")
+            copied.get_submodule(owner).add_module(last, QuantizedLinear(*quantize_fp8(weight), weight.dtype))
+        if isinstance(module, Joined) and dense != "plain":
+            module.matrix = None
     if kernels.usable(copied.device):
         kernels.use(copied)
     return copied

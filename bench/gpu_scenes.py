@@ -15,11 +15,13 @@ from attrs import frozen
 from torch import Tensor
 
 from bench.gpu_pair import NEVER, random_tensor
+from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows
 from dgemma_engine.model.config import ModelConfig
 from dgemma_engine.model.experts import Experts
-from dgemma_engine.model.packing import group_size
-from dgemma_engine.model.quantized import Form, empty_bank, quantize
+from dgemma_engine.model.packing import group_size, quantize_fp8
+from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
+from dgemma_engine.model.sources import DENSE
 from dgemma_engine.prefix_cache import CHUNK_ROWS
 from dgemma_engine.sampler import Denoising, Schedule, SeededDraws
 
@@ -161,7 +163,7 @@ def peak_bytes(config: ModelConfig, form: Form, device: torch.device, sizes: Siz
 
 
 def random_model(config: ModelConfig, form: Form, device: torch.device) -> DiffusionGemma:
-    """A bf16 model whose experts are in `form` from the beginning, all of a layer's alike."""
+    """A bf16 model with experts in `form`, all of a layer's alike, and dense layers in fp8, from the beginning."""
     with torch.device("meta"):
         model = DiffusionGemma(config)
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
@@ -175,9 +177,15 @@ def random_model(config: ModelConfig, form: Form, device: torch.device) -> Diffu
                 bank.put(expert, 0, parts)
             delattr(module, last)
             module.add_module(last, bank)
+        elif DENSE.fullmatch(name):
+            above, _, layer = owner.rpartition(".")
+            values = quantize_fp8(random_tensor(name, value.shape, device, torch.bfloat16))
+            model.get_submodule(above).add_module(layer, QuantizedLinear(*values, torch.bfloat16))
         elif last in module._buffers:
             module.register_buffer(last, torch.ones(value.shape, dtype=torch.bfloat16, device=device))
         else:
             tensor = random_tensor(name, value.shape, device, torch.bfloat16)
             module.register_parameter(last, torch.nn.Parameter(tensor, requires_grad=False))
+    if kernels.usable(device):
+        kernels.use(model)
     return model.eval()

@@ -90,7 +90,7 @@ def _gpu(index: int) -> Device:
     if index:
         path = "not used: a model runs on one GPU, the first"
     else:
-        how = "quantised experts by kernels" if kernels.usable(torch.device("cuda", index)) else "plain torch"
+        how = "quantised weights by kernels" if kernels.usable(torch.device("cuda", index)) else "plain torch"
         path = f"CUDA, compute capability {major}.{minor}: {how}"
         if kind == "rocm":
             path = f"HIP, by torch's interface of CUDA: {how}; not proved on this kind"

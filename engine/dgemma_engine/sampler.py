@@ -16,13 +16,12 @@ from attrs import astuple, define, field, frozen
 from attrs import validators as check
 from torch import Tensor
 
+from .footprint import READ_OUT_ROWS
 from .model import DiffusionGemma, KVCache, Rows
 
 PinnedSignal = Literal["zero", "embedding", "logits"]
 """Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""
 PINNED_SIGNALS = get_args(PinnedSignal)
-READ_OUT_ROWS = 64
-"""Rows whose logits are in memory at once: at the released vocabulary each takes a megabyte in fp32, four times."""
 
 
 @frozen

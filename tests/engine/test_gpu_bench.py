@@ -8,7 +8,14 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ARMS = ("ours", "ours, int4 experts", "ours, fp8 experts", "transformers, dynamic cache")
+ARMS = (
+    "ours",
+    "ours, int4 experts, bf16 dense",
+    "ours, int4 experts, 8-bit dense",
+    "ours, fp8 experts",
+    "ours, fp8 experts and dense",
+    "transformers, dynamic cache",
+)
 
 
 def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
@@ -22,7 +29,7 @@ def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
     assert report["parity"]["ok"]
     assert report["parity"]["samplers_agree"]
     assert [(one["arm"], one["failure"]) for one in report["timings"]] == [(arm, None) for arm in ARMS]
-    assert "| 32 | ours, int4 experts |" in (tmp_path / "gpu.md").read_text()
+    assert "| 32 | ours, int4 experts, 8-bit dense |" in (tmp_path / "gpu.md").read_text()
     scenes = {f"canvas{canvas}_batch{count}" for canvas in (64, 256) for count in (1, 4)} | {"prefill", "keystroke"}
     assert {name for name, ms in report["scenes"]["ms"].items() if len(ms) == 2} == scenes
     reach = json.loads((tmp_path / "gpu_reach.json").read_text())

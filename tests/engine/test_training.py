@@ -247,7 +247,8 @@ def test_a_stopped_run_goes_on_exactly(folder: Path, tmp_path: Path, monkeypatch
         (tmp_path / out / "checkpoint").mkdir(parents=True, exist_ok=True)
         arguments = Namespace(
             corpus=tmp_path, out=tmp_path / out, tokens=tokens, grow=None, cool=cool, pause=None, eager=True,
-            vocabulary=folder / "tokenizer.json", minutes=math.inf, cool_last=cool_last, evaluate=5, device="cpu", loaders=0,
+            vocabulary=folder / "tokenizer.json", minutes=math.inf, cool_last=cool_last, evaluate=5, device="cpu",
+            loaders=0,
         )  # fmt: skip
         training.Training(RECIPE, arguments).run()
         return torch.load(tmp_path / out / "state.pt", weights_only=True)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 if TYPE_CHECKING:
     from ..model.experts import Experts
+    from ..model.quantized import QuantizedLinear
 
 log = logging.getLogger(__name__)
 
@@ -33,31 +36,43 @@ def usable(device: torch.device) -> bool:
 
 
 def use(model: nn.Module) -> bool:
-    """Let the layers of `model` run on kernels where those are known to be better: quantised experts.
+    """Let the layers of `model` run on kernels where those are known to be better: whatever is quantised.
 
-    Whether they do: a kernel that this machine's Triton cannot build, or that is wrong here, is left alone.
+    Whether all of it does: a kernel that this machine's Triton cannot build, or that is wrong here, is left alone.
     """
     from ..model.experts import Experts
-    from ..model.quantized import Quantized
-    from . import experts
+    from ..model.quantized import Quantized, QuantizedLinear
+    from . import experts, linear
 
-    found = [one for one in model.modules() if isinstance(one, Experts) and isinstance(one.gate_up_proj, Quantized)]
-    if not found:
-        return False
+    routed = [one for one in model.modules() if isinstance(one, Experts) and isinstance(one.gate_up_proj, Quantized)]
+    dense = [one for one in model.modules() if isinstance(one, QuantizedLinear)]
+    proved = []
+    if routed:
+        proved.append(_proved("experts", lambda: _experts_error(routed[0])))
+        if proved[-1]:
+            for one in routed:
+                one.kernel = experts.run
+    if dense:
+        proved.append(_proved("dense layers", lambda: _linear_error(dense[0])))
+        if proved[-1]:
+            for one in dense:
+                one.kernel = linear.run
+    return bool(proved) and all(proved)
+
+
+def _proved(what: str, error: Callable[[], float]) -> bool:
     try:
-        error = _error(found[0])
+        found = error()
     except Exception as refusal:  # whatever a compiler or a driver says
-        log.warning("quantised experts run without their kernel: %s: %s", type(refusal).__name__, refusal)
+        log.warning("quantised %s run without their kernel: %s: %s", what, type(refusal).__name__, refusal)
         return False
-    if not error < TOLERANCE:
-        log.warning("quantised experts run without their kernel: its result is off by %.2g", error)
+    if not found < TOLERANCE:
+        log.warning("quantised %s run without their kernel: its result is off by %.2g", what, found)
         return False
-    for one in found:
-        one.kernel = experts.run
     return True
 
 
-def _error(module: Experts) -> float:
+def _experts_error(module: Experts) -> float:
     """‖kernel − torch‖ / ‖torch‖ on a few rows."""
     from . import experts
 
@@ -71,3 +86,18 @@ def _error(module: Experts) -> float:
         wanted = module.each(*given).float()
         found = experts.run(*given, module.gate_up_proj, module.down_proj).float()
     return float((found - wanted).norm() / wanted.norm())
+
+
+def _linear_error(module: QuantizedLinear) -> float:
+    """The largest ‖kernel − torch‖ / ‖torch‖ of its tiles, each of which is a program of its own to a compiler."""
+    from . import linear
+
+    generator = torch.Generator().manual_seed(0)
+    errors = []
+    for rows in linear.ROWS:
+        x = torch.randn(rows, module.in_features, generator=generator).to(module.values.device, module.dtype)
+        with torch.inference_mode():
+            wanted = F.linear(x, module.wide).float()
+            found = linear.run(x, module.values, module.scales).float()
+        errors.append((found - wanted).norm() / wanted.norm())
+    return float(torch.stack(errors).max())
