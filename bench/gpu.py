@@ -1,6 +1,6 @@
 """One denoising pass at the released 26B-A4B shape: ours beside transformers, on one GPU, random weights.
 
-    python bench/gpu.py --full-shape                             # needs 58 GB of GPU memory, 74 with quantised experts
+    python bench/gpu.py --full-shape                             # needs 62 GB of GPU memory, 100 with all arms
     python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
 Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
@@ -8,11 +8,12 @@ layer on the reference's input, end to end with the reference's routing and with
 and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
 timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
 never compared. Ours runs on kernels where they prove right; one arm of it does not, one takes our grouped product for
-experts in bf16 in place of torch's, and those with quantised experts share every other tensor with the others.
+experts in bf16 in place of torch's, and those with quantised experts or dense layers share every other tensor.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
-quality. Prints a markdown table and writes it to OUT/gpu.md, all that was measured to OUT/gpu.json. Exit
-status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
+quality. After the arms come the scenes of `gpu_scenes.py`. Prints a markdown table and writes it to OUT/gpu.md, all
+that was measured to OUT/gpu.json, and what was to be reached to OUT/gpu_reach.json and .md (`--out bench/results`
+publishes). Exit status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -42,6 +42,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
 from bench import gpu_kernels
+from bench.gpu_goals import GOALS, OURS, reached
 from bench.gpu_pair import (
     NEVER,
     SHAPES,
@@ -53,17 +54,23 @@ from bench.gpu_pair import (
     parity,
     quantised,
     random_ids,
+    raw_config,
     with_own_experts,
 )
+from bench.gpu_scenes import Sizes, Stage, peak_bytes, play
+from bench.measure import machine
+from bench.results import publish
 from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.attention import GATHERS
+from dgemma_engine.model.config import parse_config
+from dgemma_engine.model.load import DenseForm
+from dgemma_engine.model.quantized import Form
 from dgemma_engine.sampler import Schedule, SeededDraws
 
 FULL_GB_PER_PASS = 53.9
 """What a bf16 pass at canvas 256 and context 2048 moves at the full shape; smaller canvases a little less."""
-FULL_GB_RESIDENT = 58
-OURS = "ours"
+FULL_GB_RESIDENT = 62
 LAUNCHES = {
     "cudaLaunchKernel",
     "cudaLaunchKernelExC",
@@ -73,12 +80,13 @@ LAUNCHES = {
 }
 BLOCKS = 5
 PROFILED = 3
+REACH = "gpu_reach"
 
 
 class OursArm:
-    """Our denoising run with every row free, on what `change` makes of our model: made once, and kept by its name."""
+    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it."""
 
-    made: ClassVar[dict[str, DiffusionGemma]] = {}
+    made: ClassVar[dict[tuple[Form, DenseForm], DiffusionGemma]] = {}
 
     def __init__(
         self,
@@ -86,16 +94,25 @@ class OursArm:
         prefix: Tensor,
         canvas: int,
         passes: int,
-        name: str = "",
-        change: Callable[[DiffusionGemma], DiffusionGemma] | None = None,
+        form: Form = "plain",
+        dense: DenseForm = "plain",
+        model: DiffusionGemma | None = None,
     ) -> None:
-        if change is not None and name not in self.made:
-            self.made[name] = change(pair.ours)
-        model = self.made.get(name, pair.ours)
+        model = self.model(pair, form, dense) if model is None else model
         cache = model.new_cache(capacity=prefix.shape[1] + canvas)
         model.encode(prefix, cache)
         draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
         self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+
+    @classmethod
+    def model(cls, pair: Pair, form: Form, dense: DenseForm) -> DiffusionGemma:
+        """Made once; what arms have in common they share."""
+        if (form, dense) == ("plain", "plain"):
+            return pair.ours
+        if (form, dense) not in cls.made:
+            base = pair.ours if dense == "plain" else cls.model(pair, form, "plain")
+            cls.made[form, dense] = quantised(base, form if dense == "plain" else "plain", dense)
+        return cls.made[form, dense]
 
     def step(self) -> None:
         bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
@@ -109,11 +126,18 @@ class TorchArm(OursArm):
 
     def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
         with mock.patch.dict(GATHERS, clear=True):
-            super().__init__(pair, prefix, canvas, passes, "torch", on_torch)
+            super().__init__(pair, prefix, canvas, passes, model=on_torch(pair.ours))
 
     def step(self) -> None:
         with mock.patch.dict(GATHERS, clear=True):
             super().step()
+
+
+class OwnExpertsArm(OursArm):
+    """Ours with its experts in bf16 on our grouped product in place of torch's."""
+
+    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
+        super().__init__(pair, prefix, canvas, passes, model=with_own_experts(pair.ours))
 
 
 Arm = ReferenceArm | OursArm
@@ -122,9 +146,11 @@ ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
     "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
     OURS: OursArm,
     f"{OURS}, plain torch": TorchArm,
-    f"{OURS}, bf16 experts by Triton": lambda *given: OursArm(*given, name="own experts", change=with_own_experts),
-    f"{OURS}, fp8 experts": lambda *given: OursArm(*given, name="fp8", change=partial(quantised, form="fp8")),
-    f"{OURS}, int4 experts": lambda *given: OursArm(*given, name="int4", change=partial(quantised, form="int4")),
+    f"{OURS}, bf16 experts by Triton": OwnExpertsArm,
+    f"{OURS}, fp8 experts": lambda *given: OursArm(*given, form="fp8"),
+    f"{OURS}, fp8 experts and dense": lambda *given: OursArm(*given, form="fp8", dense="fp8"),
+    f"{OURS}, int4 experts, bf16 dense": lambda *given: OursArm(*given, form="int4"),
+    f"{OURS}, int4 experts, 8-bit dense": lambda *given: OursArm(*given, form="int4", dense="fp8"),
 }
 
 
@@ -344,6 +370,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=100, help="timed, per arm and canvas")
     parser.add_argument("--warmup", type=int, default=20, help="passes before them")
     parser.add_argument("--arms", choices=list(ARMS), nargs="+", default=list(ARMS))
+    parser.add_argument(
+        "--scenes", choices=["int4", "fp8", "plain"], default="int4", help="of their experts, beside 8-bit dense layers"
+    )
     return parser.parse_args()
 
 
@@ -366,8 +395,14 @@ def main() -> int:
     arguments = parse_arguments()
     if reason := unfit(arguments):
         print(reason)
+        publish(arguments.out, REACH, machine(), GOALS, {}, reason)
         return 0
     device = torch.device(arguments.device)
+    cuda = device.type == "cuda"
+    sizes = Sizes() if cuda else Sizes(arguments.context, arguments.context, rounds=arguments.passes, settle=0)
+    # Before anything else lies in the memory.
+    config = parse_config(raw_config(SHAPES[arguments.shape]))
+    peak = peak_bytes(config, arguments.scenes, device, sizes) if cuda and arguments.scenes != "plain" else None
     pair = build(SHAPES[arguments.shape], device, getattr(torch, arguments.dtype))
     prefix = random_ids(pair, arguments.context)
     gate, refused = parity(pair, prefix, arguments.canvas[0]), None
@@ -387,6 +422,7 @@ def main() -> int:
         "refused": refused,
         "parity": gate,
         "timings": [],
+        "scenes": {"form": arguments.scenes, "ms": {}, "peak_bytes": peak},
         "kernels": "not measured yet",
     }
     sound = report["parity"]["ok"] and report["parity"]["samplers_agree"]
@@ -395,6 +431,11 @@ def main() -> int:
         timings = time_canvas(pair, arguments.arms, prefix, canvas, arguments.warmup, arguments.passes)
         report["timings"] += [timing.summary() for timing in timings]
         write(arguments.out, report)
+    if sound:
+        model = OursArm.model(pair, arguments.scenes, "plain" if arguments.scenes == "plain" else "fp8")
+        for name, ms in play(Stage(model, model.forward), sizes):
+            report["scenes"]["ms"][name] = ms
+            write(arguments.out, report)
     report["kernels"] = gpu_kernels.roofline(pair.ours, arguments.canvas[0], arguments.context, report["copy_gb_s"])
     write(arguments.out, report)
     print(table(report))
@@ -404,9 +445,12 @@ def main() -> int:
 
 
 def write(out: Path, report: dict[str, Any]) -> None:
-    """After every canvas, so that a run that is cut short leaves what it has."""
+    """After every canvas and scene, so that a run that is cut short leaves what it has."""
     (out / "gpu.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / "gpu.md").write_text(table(report), encoding="utf-8")
+    where = report["environment"]
+    on = f"{where['device']}, torch {where['torch']}, triton {where['triton']}, shape {report['shape']}"
+    publish(out, REACH, on, GOALS, reached(report), "this run did not come to it")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -21,11 +21,12 @@ from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
-from dgemma_engine.model.joined import join_projections
+from dgemma_engine.model.joined import Joined, join_projections
 from dgemma_engine.model.layers import Layer
-from dgemma_engine.model.load import stored_name
-from dgemma_engine.model.packing import group_size
-from dgemma_engine.model.quantized import Form, empty_bank, quantize
+from dgemma_engine.model.load import DenseForm, stored_name
+from dgemma_engine.model.packing import group_size, quantize_fp8
+from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
+from dgemma_engine.model.sources import DENSE
 from dgemma_engine.sampler import Denoising, Draws, Schedule
 
 FULL = {
@@ -157,19 +158,27 @@ def with_own_experts(model: DiffusionGemma) -> DiffusionGemma:
     return copied
 
 
-def quantised(model: DiffusionGemma, form: Form) -> DiffusionGemma:
-    """`model` with its experts in `form`, sharing every other tensor; on kernels where its device has them."""
+def quantised(model: DiffusionGemma, form: Form, dense: DenseForm = "plain") -> DiffusionGemma:
+    """`model` with its experts in `form` and its dense layers in `dense`, sharing every other tensor.
+
+    What is `plain` stays as it is in `model`. On kernels where its device has them.
+    """
     copied = shared(model)
-    for layer in copied.layers:
-        experts = layer.experts
-        assert isinstance(experts, Experts)
-        for name in ("gate_up_proj", "down_proj"):
-            wide = getattr(experts, name)
-            bank = empty_bank(form, tuple(wide.shape), group_size(wide.shape[2]), wide.dtype, wide.device)
-            for expert in range(len(wide)):
-                bank.put(expert, 0, quantize(wide[expert], form))
-            delattr(experts, name)
-            experts.add_module(name, bank)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, Experts) and form != "plain":
+            for bank_name in ("gate_up_proj", "down_proj"):
+                wide = getattr(module, bank_name)
+                bank = empty_bank(form, tuple(wide.shape), group_size(wide.shape[2]), wide.dtype, wide.device)
+                for expert in range(len(wide)):
+                    bank.put(expert, 0, quantize(wide[expert], form))
+                delattr(module, bank_name)
+                module.add_module(bank_name, bank)
+        elif DENSE.fullmatch(f"{name}.weight") and dense == "fp8":
+            owner, _, last = name.rpartition(".")
+            weight = module.get_parameter("weight")
+            copied.get_submodule(owner).add_module(last, QuantizedLinear(*quantize_fp8(weight), weight.dtype))
+        if isinstance(module, Joined) and dense != "plain":
+            module.matrix = None
     if kernels.usable(copied.device):
         kernels.use(copied)
     return copied
@@ -270,9 +279,7 @@ def parity(pair: Pair, prefix: Tensor, canvas: int) -> dict[str, Any]:
         errors.append(relative_error(output, target))
         return target
 
-    feed = Layer.feed
-    compared = mock.patch.object(Layer, "feed", lambda self, *given: compare(feed(self, *given)))
-    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), compared:
+    with hooked(pair.ours, "Router", lambda _: next(routes)[1:]), ends_of_layers(pair.ours, compare):
         our_states(pair, prefix, ids, signal)
     return {
         "canvas": canvas,
@@ -321,6 +328,20 @@ def hooked(model: nn.Module, kind: str, hook: Callable[[Any], Any]) -> Iterator[
             handle.remove()
 
 
+@contextmanager
+def ends_of_layers(model: DiffusionGemma, hook: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Show what each of our layers returns to `hook`, which replaces it; a layer is run in two halves."""
+
+    def shown(layer: Layer) -> Callable[..., Tensor]:
+        return lambda *given: hook(Layer.feed(layer, *given))
+
+    with ExitStack() as stack:
+        for layer in model.layers:
+            assert isinstance(layer, Layer)
+            stack.enter_context(mock.patch.object(layer, "feed", shown(layer)))
+        yield
+
+
 def samplers_agree(pair: Pair, canvas: int) -> bool:
     """One pass of both samplers on the same peaked logits, noise and samples: the canvases must be equal."""
     vocab, shape = pair.ours.config.vocab_size, (1, canvas)
@@ -340,7 +361,7 @@ def samplers_agree(pair: Pair, canvas: int) -> bool:
     draws = SimpleNamespace(noise=lambda _: next(noises), sample=lambda _: sample.view(-1))
     stub = SimpleNamespace(
         config=pair.ours.config,
-        forward=lambda _: [logits[0]],
+        forward=lambda parts: [logits.flatten(0, 1)[parts[0].asked]],
         logits=lambda hidden: hidden,
         statistics=None,
         expected_embedding=lambda given: given[..., :1],

@@ -129,9 +129,9 @@ def load(folder: Path, device: str, precision: str | None) -> dict[str, Any]:
 CASES = [
     ("bf16, to a GPU", "bf16", "meta", None),
     ("bf16, quantised to int4 on the way to a GPU", "bf16", "meta", "int4"),
-    ("int4 of compressed-tensors, to a GPU", "int4", "meta", None),
+    ("int4 of compressed-tensors, to a GPU", "int4", "meta", "int4"),
 ]
-HOST = ("int4 of compressed-tensors, into host memory", "int4", "cpu", None)
+HOST = ("int4 of compressed-tensors, into host memory", "int4", "cpu", "int4")
 
 
 def main() -> None:

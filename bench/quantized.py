@@ -1,4 +1,4 @@
-"""`python -m bench.quantized`: how far a model moves when its experts are quantised.
+"""`python -m bench.quantized`: how far a model moves when its experts are quantised, and its dense layers too.
 
 Takes texts of the standard library: a prefix in the encoder, a canvas behind it of which half is noise. Prints, beside
 the checkpoint as it is stored, the Kullback-Leibler divergence of the next token in the encoder and of the noised rows
@@ -18,10 +18,20 @@ from attrs import define, field
 from torch import Tensor
 
 from dgemma_engine.canvas import prefix_ids
+from dgemma_engine.checkpoints import find_checkpoint
 from dgemma_engine.engine import Engine
-from dgemma_engine.model import Rows
+from dgemma_engine.model import DiffusionGemma, Rows, load_model
+from dgemma_engine.model.load import DenseForm, Precision
 
-PRECISIONS = ("bf16", "fp8", "int4")
+FORMS: list[tuple[Precision, DenseForm]] = [
+    ("bf16", "plain"),
+    ("bf16", "fp8"),
+    ("fp8", "plain"),
+    ("fp8", "fp8"),
+    ("int4", "plain"),
+    ("int4", "fp8"),
+]
+"""Of experts and of dense layers."""
 
 
 @define
@@ -46,9 +56,8 @@ def _mean(values: list[float]) -> str:
 
 
 @torch.inference_mode()
-def logits(engine: Engine, prefix: list[int], canvas: Tensor) -> tuple[Tensor, Tensor]:
+def logits(model: DiffusionGemma, prefix: list[int], canvas: Tensor) -> tuple[Tensor, Tensor]:
     """Of the prefix's rows and of the canvas' rows, fp32 `[T, V]` and `[C, V]`."""
-    model = engine.model
     cache = model.new_cache()
     ids = torch.tensor([prefix])
     encoded = model.encode(ids, cache)
@@ -78,18 +87,20 @@ def main() -> None:
         free = torch.rand(len(after), generator=draws) < 0.5
         prefix = prefix_ids(plain.tokenizer, text[:middle], config.bos_id, plain.context)
         canvas = torch.where(free, noise, torch.tensor(after))
-        work.append((prefix, canvas, free, *logits(plain, prefix, canvas)))
+        work.append((prefix, canvas, free, *logits(plain.model, prefix, canvas)))
     print(f"{arguments.model}, {len(work)} texts, beside the checkpoint as stored\n")
-    print("| experts | encoder, nats | same | canvas, nats | same |\n|---|---|---|---|---|", flush=True)
-    for precision in PRECISIONS:
-        engine, moved = Engine.load(f"{arguments.model}@{precision}"), Moved()
+    print("| experts | dense layers | encoder, nats | same | canvas, nats | same |", flush=True)
+    print("|---|---|---|---|---|---|", flush=True)
+    folder = find_checkpoint(arguments.model).folder
+    for precision, dense in FORMS:
+        model, moved = load_model(folder, precision=precision, dense=dense), Moved()
         for prefix, canvas, free, encoded, read in work:
-            ours_encoded, ours_read = logits(engine, prefix, canvas)
+            ours_encoded, ours_read = logits(model, prefix, canvas)
             moved.encoder.append(_divergence(encoded, ours_encoded))
             moved.canvas.append(_divergence(read[free], ours_read[free]))
             moved.encoder_same.append(_same(encoded, ours_encoded))
             moved.canvas_same.append(_same(read[free], ours_read[free]))
-        print(moved.row(precision), flush=True)
+        print(moved.row(f"{precision} | {'bf16' if dense == 'plain' else dense}"), flush=True)
 
 
 def _divergence(truth: Tensor, other: Tensor) -> float:

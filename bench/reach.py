@@ -16,6 +16,7 @@ from dgemma_engine import wire
 from dgemma_engine.engine import Engine
 
 from .measure import Spread
+from .results import Goal
 
 Row = tuple[str, str, str]
 
@@ -23,6 +24,7 @@ HOLE = 16
 PASSES = 8
 SETTLE = 5
 """Runs before the timed ones."""
+FILL = f"fill, {HOLE}-token hole, {PASSES} passes, loaded"
 
 MEMORY = """
 from dgemma_engine import wire
@@ -46,24 +48,24 @@ def holes(count: int, seed: int = 0) -> list[tuple[str, str]]:
     return places
 
 
-def fill_rows(model: str, rounds: int) -> list[Row]:
-    """A hole of 16 tokens, at most 8 passes, by three ways of finding its length."""
+FILLS = {
+    "auto": Goal("nano_fill", f"{FILL}, the engine's own rule", "ms", 100),
+    "elastic": Goal("nano_fill_elastic", f"{FILL}, elastic", "ms", 100),
+    "exact": Goal("nano_fill_exact", f"{FILL}, length given", "ms", 100),
+}
+
+
+def fills(model: str, rounds: int) -> dict[str, Spread]:
+    """A hole of 16 tokens, at most 8 passes, by three ways of finding its length: milliseconds by the goal's key."""
     engine = Engine.load(model)
-    rows = []
-    for length, name in (("auto", "the engine's own rule"), ("elastic", "elastic"), ("exact", "length given")):
+    found = {}
+    for length, goal in FILLS.items():
         sample = []
         for seed, (before, after) in enumerate(holes(SETTLE + rounds)):
             text = wire.MaskedText((before, wire.Hole(HOLE), after))
             sample.append(engine.fill(text, passes=PASSES, length=length, seed=seed).ms["total"])
-        spread = Spread.of(sample[SETTLE:])
-        rows.append(
-            (
-                f"fill, {HOLE}-token hole, {PASSES} passes, loaded, {name}",
-                "p50 ≤ 150 ms, p95 ≤ 300 ms",
-                f"{spread} ms",
-            )
-        )
-    return rows
+        found[goal.key] = Spread.of(sample[SETTLE:])
+    return found
 
 
 def start_rows(model: str) -> list[Row]:

@@ -94,7 +94,7 @@ def use(
 @app.command()
 def quantize(
     name: Annotated[str, typer.Argument(show_default=False, help="A folder, or the hub id of what was downloaded.")],
-    precision: Annotated[Smaller, typer.Option(help="Of the experts; all else stays as it is.")] = Smaller.int4,
+    precision: Annotated[Smaller, typer.Option(help="Of the experts; dense layers get 8 bits.")] = Smaller.int4,
     out: Annotated[
         Path | None,
         typer.Option(file_okay=False, help="An empty folder; by default the cache that NAME@int4 looks in."),
@@ -102,7 +102,7 @@ def quantize(
     as_json: JsonOption = False,
     engine_python: EnginePythonOption = None,
 ) -> None:
-    """Quantise the experts of a model once for all, in the layout of compressed-tensors.
+    """Quantise a model once for all, in the layout of compressed-tensors.
 
     Without this a model named with @int4 or @fp8 is quantised each time it is loaded, from files three times the size.
     """
@@ -124,9 +124,9 @@ def quantize(
     if as_json:
         print(json.dumps({**last, "layers": layers}))
         return
-    print("layer  error of gate and up  of down")
+    print("layer  error of gate and up  of down  of dense layers")
     for layer in layers:
-        print(f"{layer['layer']:>5}  {layer['gate_up']:>20.4f}  {layer['down']:.4f}")
+        print(f"{layer['layer']:>5}  {layer['gate_up']:>20.4f}  {layer['down']:.4f}  {layer['dense']:>15.4f}")
     print(f"{megabytes(last['bytes'])} of {megabytes(last['source_bytes'])}, in {last['folder']}")
     if out is None:
         print(f"{name}@{precision.value} loads it from now on")

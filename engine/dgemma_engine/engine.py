@@ -60,9 +60,8 @@ class Engine:
     ) -> Engine:
         """Load what `model` names, see `wire.ModelName`; raises `EngineError("checkpoint")`.
 
-        `precision` is that of the experts, by default what the name asks for, else as they are stored; see
-        `load_model`. A prefix never has more than `window` tokens. `on_progress` hears which share of the weights is
-        there.
+        `precision` is by default what the name asks for, else that of the files; see `load_model`. A prefix never has
+        more than `window` tokens. `on_progress` hears which share of the weights is there.
         """
         started = time.monotonic()
         if torch.device(device).type == "cpu":
@@ -71,7 +70,7 @@ class Engine:
         folder, asked = found.folder, found.precision if precision == AUTO else precision
         form = asked if asked in PRECISIONS else None
         kept = None if form in (None, "bf16") else find_quantized(folder, form)
-        network = load_model(kept or folder, dtype, device, on_progress, None if kept else form, found.adapter)
+        network = load_model(kept or folder, dtype, device, on_progress, form, found.adapter)
         tokenizer = Tokenizer.load(folder, network.config)
         if network.config.traits.pinned_signal not in PINNED_SIGNALS:
             raise EngineError("checkpoint", f"{folder}: dgemma.pinned_signal must be one of {PINNED_SIGNALS}")

@@ -48,9 +48,10 @@ def parts(footprint: Footprint, precision: str, canvas: int, context: int = CONT
     head = footprint.embedding_weights
     # Logits and the soft embedding are read and written in 16 bits at least.
     rows = 2 * canvas * config.vocab_size
+    dense = footprint.linear_bytes(precision) / footprint.linear_weights
     return [
         _experts(footprint, precision, canvas),
-        *(Part(name, footprint.element * weights, 2 * canvas * weights) for name, weights in _linear(footprint)),
+        *(Part(name, dense * weights, 2 * canvas * weights) for name, weights in _linear(footprint)),
         Part("logits", footprint.element * head + rows, 2 * canvas * head),
         Part("soft embedding", footprint.element * head + rows, 2 * canvas * head),
         Part("attention", footprint.kv * (context + canvas), _attention_flops(config, canvas, context)),

@@ -16,8 +16,10 @@ from .wire.model_name import AUTO, PRECISIONS
 
 PREFILL_ROWS = 512
 """Tokens of a prefix that are encoded together, see `prefix_cache.CHUNK_ROWS`."""
+READ_OUT_ROWS = 64
+"""Rows whose logits are in memory at once; sampler and likelihood read it here."""
 VOCABULARY_COPIES = 4
-"""fp32 values by free row and token that a pass holds at once: logits, log-probabilities, probabilities, sums."""
+"""fp32 values by row and token that a read-out holds at once: logits, log-probabilities, probabilities, sums."""
 WINDOW = 8192
 """Tokens of the text window, where neither checkpoint nor memory asks for fewer."""
 LEAST_WINDOW = 1024
@@ -28,36 +30,41 @@ LEAST_WINDOW = 1024
 class Layout:
     """How the experts, which are nine tenths of the weights, are held; `group` of them share a scale, else a row does.
 
-    All else is never quantised in memory: an 8-bit embedding flattens the tail of the logits, and the dense layers are
-    few.
+    `dense_bits` are those of the linear layers beside them (attention, dense MLPs, self-conditioning), which have an
+    fp32 scale a row where they are 8; None is as many as a plain weight has. All else is never quantised in memory: an
+    8-bit embedding flattens the tail of the logits.
     """
 
     bits: int
     group: int | None = None
     scale_bits: int = 16
+    dense_bits: int | None = None
 
 
 EMBEDDING = "model.decoder.embed_tokens.weight"
 """Its dtype is that of everything which is not quantised."""
 
 LAYOUTS = {
-    "fp8": Layout(8, scale_bits=32),
-    "int4": Layout(4, group=32),
+    "fp8": Layout(8, scale_bits=32, dense_bits=8),
+    "int4": Layout(4, group=64, dense_bits=8),
     "nvfp4": Layout(4, group=16, scale_bits=8),
 }
-"""Of the quantised forms. At the released shape 27.7, 17.7 and 17.7 GB."""
+"""Of the quantised forms; NVFP4 is never made here, and its dense layers are as in its files. At the released shape
+26.0, 15.3 and 17.7 GB."""
 
 
 @frozen
 class Footprint:
     """A model's sizes; `element` is the bytes of an unquantised weight, a key or a value.
 
-    `stored` is the form in which the files have the experts, when that is a quantised one.
+    `stored` is the form in which the files have the experts, when that is a quantised one, and `group` how many of them
+    share a scale there, when that is int4.
     """
 
     config: ModelConfig
     element: int = 2
     stored: str | None = None
+    group: int | None = None
 
     @property
     def expert_weights(self) -> int:
@@ -76,6 +83,16 @@ class Footprint:
         return config.hidden_size * (heads + 3 * config.intermediate_size * (len(config.layers) + 1))
 
     @property
+    def linear_rows(self) -> int:
+        """Of the matrices that `linear_weights` counts: as many scales they have in 8 bits."""
+        config = self.config
+        heads = sum(
+            (config.heads + (2 if layer.value_proj else 1) * layer.kv_heads) * layer.head_dim + config.hidden_size
+            for layer in config.layers
+        )
+        return heads + (2 * config.intermediate_size + config.hidden_size) * (len(config.layers) + 1)
+
+    @property
     def embedding_weights(self) -> int:
         """Input and output share them."""
         return self.config.vocab_size * self.config.hidden_size
@@ -89,17 +106,27 @@ class Footprint:
 
     def weights(self, precision: str) -> int:
         """Of all weights with their scales."""
-        plain = self.linear_weights + self.embedding_weights + self.plain_weights
-        return self.expert_bytes(precision) + self.element * plain
+        plain = self.element * (self.embedding_weights + self.plain_weights)
+        return self.expert_bytes(precision) + self.linear_bytes(precision) + plain
 
     def expert_bytes(self, precision: str) -> int:
         """Of all experts with their scales."""
         layout = LAYOUTS.get(precision)
         if layout is None:
             return self.element * self.expert_weights
-        # One scale a row is one for `hidden_size` weights or so, which no sum of these shows.
-        bits = layout.bits + layout.scale_bits / (layout.group or self.config.hidden_size)
-        return int(self.expert_weights * bits / 8)
+        config, group = self.config, layout.group
+        if precision == self.stored:
+            group = self.group or group
+        rows = len(config.layers) * config.experts * (2 * config.expert_size + config.hidden_size)
+        scales = self.expert_weights // group if group else rows
+        return (layout.bits * self.expert_weights + layout.scale_bits * scales) // 8
+
+    def linear_bytes(self, precision: str) -> int:
+        """Of `linear_weights` with their scales."""
+        layout = LAYOUTS.get(precision)
+        if layout is None or layout.dense_bits is None:
+            return self.element * self.linear_weights
+        return (layout.dense_bits * self.linear_weights + 32 * self.linear_rows) // 8
 
     @property
     def kv(self) -> int:
@@ -113,11 +140,18 @@ class Footprint:
         return max(0, min(config.traits.context or WINDOW, config.max_positions - config.canvas_length))
 
     def work(self, window: int) -> int:
-        """What a step holds beside weights and prefix: a pass over a free canvas, or a piece of a long prefix."""
+        """What a step holds beside weights and prefix: a pass over a free canvas, or a piece of a long prefix.
+
+        Of an attention no scores are held: torch's fused kernels take every head size here, on a GPU the
+        memory-efficient one, on a CPU the flash one. What they are given is held: the mask of the rows that share keys,
+        as booleans, as floats, and again with its rows padded.
+        Source: ATen/native/transformers/{attention,cuda/sdp_utils}.cpp.
+        """
         config = self.config
-        read_out = 4 * VOCABULARY_COPIES * config.canvas_length * config.vocab_size
-        scores = 2 * 4 * config.heads * min(PREFILL_ROWS, window) * (window + config.canvas_length)
-        return max(read_out, scores)
+        read_out = 4 * VOCABULARY_COPIES * min(config.canvas_length, READ_OUT_ROWS) * config.vocab_size
+        sharing = max(config.heads // layer.kv_heads for layer in config.layers)
+        rows, keys = sharing * min(PREFILL_ROWS, window), window + config.canvas_length
+        return max(read_out, (1 + 2 * self.element) * rows * keys)
 
     def peak(self, precision: str, window: int) -> int:
         """Of a fill with `window` tokens before its canvas, the model's weights included."""
@@ -136,7 +170,7 @@ class Footprint:
 def read_footprint(folder: Path) -> Footprint:
     """Of the checkpoint in `folder`, by its config and its files' headers. Raises `EngineError("checkpoint")`."""
     element = 4 if stored_dtype(folder, EMBEDDING) == "F32" else 2
-    return Footprint(read_config(folder), element, stored_form(folder))
+    return Footprint(read_config(folder), element, *stored_form(folder))
 
 
 @frozen

@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from .footprint import READ_OUT_ROWS
 from .model import DiffusionGemma, Rows
 from .prefix_cache import Prefix
 from .steps import Steps
 
 BATCH_ROWS = 2048
 """Rows of texts that are scored in one forward."""
-HEAD_ROWS = 512
-"""Rows whose logits are in memory at once, of every text in a forward."""
 IGNORED = -100
 
 
@@ -40,9 +39,10 @@ def log_likelihoods(
         # The encoder is causal: what pads the end of a text changes nothing before it.
         (hidden,) = yield [Rows(prefix.cache, ids.clamp(min=0), encoder=True)]
         hidden = torch.cat([prefix.last.expand(len(group), 1, -1), hidden[:, :-1]], dim=1)
+        pieces = zip(hidden.flatten(0, 1).split(READ_OUT_ROWS), ids.flatten().split(READ_OUT_ROWS), strict=True)
         losses = [
-            F.cross_entropy(model.logits(rows).mT, wanted, ignore_index=IGNORED, reduction="none").sum(-1)
-            for rows, wanted in zip(hidden.split(HEAD_ROWS, 1), ids.split(HEAD_ROWS, 1), strict=True)
+            F.cross_entropy(model.logits(rows), wanted, ignore_index=IGNORED, reduction="none")
+            for rows, wanted in pieces
         ]
-        scores += (-sum(losses, torch.zeros(len(group), device=model.device))).tolist()
+        scores += (-torch.cat(losses).view(ids.shape).sum(-1)).tolist()
     return scores

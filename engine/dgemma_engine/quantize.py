@@ -1,8 +1,8 @@
 """`python -m dgemma_engine.quantize NAME PRECISION [FOLDER]`: what the command line asks of the engine's interpreter.
 
-Prints JSON objects, one a line: `{"event": "progress", "fraction"}`, `{"event": "layer", "layer", "gate_up", "down"}`
-(relative errors), at last `{"event": "quantized", "folder", "bytes", "source_bytes"}`, or `{"event": "failed", "code",
-"message"}` and exit status 1.
+Prints JSON objects, one a line: `{"event": "progress", "fraction"}`, `{"event": "layer", "layer", "gate_up", "down",
+"dense"}` (relative errors), at last `{"event": "quantized", "folder", "bytes", "source_bytes"}`, or `{"event":
+"failed", "code", "message"}` and exit status 1.
 """
 
 from __future__ import annotations

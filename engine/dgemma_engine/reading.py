@@ -9,10 +9,8 @@ from attrs import astuple, frozen
 from torch import Tensor
 
 from .draws import Draws, SeededDraws
+from .footprint import READ_OUT_ROWS
 from .model import DiffusionGemma
-
-READ_OUT_ROWS = 64
-"""Rows whose logits are in memory at once: at the released vocabulary each takes a megabyte in fp32, four times."""
 
 
 @frozen

@@ -112,13 +112,22 @@ def stored_dtype(folder: Path, tensor: str) -> str | None:
     return None
 
 
-def stored_form(folder: Path) -> str | None:
-    """The quantised form of the experts in the files: `fp8`, `int4` or `nvfp4`; None when they are plain."""
+def stored_form(folder: Path) -> tuple[str | None, int | None]:
+    """The quantised form of the experts in the files, `fp8`, `int4` or `nvfp4`, and of int4 the values a scale.
+
+    None and None when they are plain.
+    """
     forms = {("F8_E4M3", "weight"): "fp8", ("I32", "weight_packed"): "int4"}
     forms |= {("U8", "weight"): "nvfp4", ("U8", "weight_packed"): "nvfp4"}
     for path in weight_files(folder):
-        for name, entry in read_header(path)[0].items():
-            part = name.rpartition(".")[2]
-            if ".experts." in name and (entry["dtype"], part) in forms:
-                return forms[entry["dtype"], part]
-    return None
+        header = read_header(path)[0]
+        for name, entry in header.items():
+            base, _, part = name.rpartition(".")
+            form = forms.get((entry["dtype"], part))
+            if ".experts." not in name or form is None:
+                continue
+            scale = header.get(f"{base}.weight_scale", {}).get("shape", [])
+            # Eight values are an int32. A scale in another shard is as good as none.
+            grouped = form == "int4" and len(scale) == len(entry["shape"]) == 2 and scale[1] > 0
+            return form, 8 * entry["shape"][1] // scale[1] if grouped else None
+    return None, None

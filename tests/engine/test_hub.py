@@ -123,10 +123,10 @@ def test_what_is_here_is_listed_without_a_network(
 @pytest.mark.parametrize(
     ("name", "free", "fits", "said"),
     [
-        ("a/b", 80e9, "bf16", "bf16: 53.5 GB of 80.0 GB free with a window of 8192 tokens"),
-        ("a/b", 24e9, "int4", "int4: 20.6 GB of 24.0 GB free"),
-        ("a/b@fp8", 80e9, "fp8", "fp8: 30.7 GB"),
-        ("a/b@bf16", 24e9, None, "27.9 GB too little; int4 would fit"),
+        ("a/b", 80e9, "bf16", "bf16: 52.7 GB of 80.0 GB free with a window of 8192 tokens"),
+        ("a/b", 24e9, "int4", "int4: 17.5 GB of 24.0 GB free"),
+        ("a/b@fp8", 80e9, "fp8", "fp8: 28.2 GB"),
+        ("a/b@bf16", 24e9, None, "27.1 GB too little; int4 would fit"),
         ("a/b", 8e9, None, "int4 needs"),
     ],
 )

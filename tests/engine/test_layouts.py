@@ -14,8 +14,9 @@ from dgemma_engine import wire
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
-from dgemma_engine.model.load import Precision, stored_name
-from dgemma_engine.model.quantized import Quantized
+from dgemma_engine.model.load import DenseForm, Precision, stored_name
+from dgemma_engine.model.quantized import Quantized, QuantizedLinear
+from dgemma_engine.model.sources import DENSE
 
 pytest.importorskip("compressed_tensors", reason="compressed-tensors is there from Python 3.11 on")
 
@@ -36,15 +37,27 @@ STORED_FORM = {
 def weights(model: DiffusionGemma) -> dict[str, Tensor]:
     """Every matrix in floating point, by stored name, experts one by one."""
     out: dict[str, Tensor] = {}
+    small = {name: one for name, one in model.named_modules() if isinstance(one, QuantizedLinear)}
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
-        if ".experts." not in name:
+        if ".experts." not in name and name.rpartition(".")[0] not in small:
             out[stored_name(name)] = value
+    out |= {stored_name(f"{name}.weight"): one.wide for name, one in small.items()}
     for number in range(len(model.layers)):
         for bank_name in ("gate_up_proj", "down_proj"):
             bank: Any = model.get_submodule(f"layers.{number}.experts").__getattr__(bank_name)
             fused = torch.stack([bank[expert] for expert in range(model.config.experts)])
             out |= unfused({f"model.decoder.layers.{number}.experts.{bank_name}": fused})
     return out
+
+
+def dense_names(model: DiffusionGemma) -> list[str]:
+    """Of linear layers that may be in 8 bits, in any form."""
+    modules = [name.removesuffix(".linear") for name, _ in model.named_modules()]
+    return [name for name in modules if DENSE.fullmatch(f"{name}.weight")]
+
+
+def in_8_bits(model: DiffusionGemma) -> int:
+    return sum(isinstance(one, QuantizedLinear) for one in model.modules())
 
 
 def logits(model: DiffusionGemma) -> Tensor:
@@ -60,10 +73,13 @@ def test_loads_what_the_library_unpacks(tiny_checkpoint: Path, tmp_path: Path, l
     wanted = write_layout(tiny_checkpoint, tmp_path, layout)
     model = load_model(tmp_path)
     found = weights(model)
+    assert len(found) == len(weights(load_model(tiny_checkpoint)))
     for name in found:
         assert torch.allclose(found[name].float(), wanted[name].float(), rtol=2**-7, atol=1e-6), name
     forms = {bank.form for bank in model.modules() if isinstance(bank, Quantized)}
     assert forms == ({STORED_FORM[layout]} if STORED_FORM[layout] else set())
+    # Of self-conditioning the published FP8 is plain.
+    assert in_8_bits(model) == (len(dense_names(model)) - 3 if layout == "fp8" else 0)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -90,9 +106,29 @@ def test_quantises_on_the_way(
     wanted = write_layout(tiny_checkpoint, tmp_path, layout)
     model = load_model(tmp_path, precision=precision)
     assert {bank.form for bank in model.modules() if isinstance(bank, Quantized)} == {precision}
+    assert in_8_bits(model) == len(dense_names(model))
     for name, found in weights(model).items():
         off = (found.float() - wanted[name].float()).norm() / wanted[name].float().norm()
-        assert off <= (error if ".experts." in name else 0.005), name
+        dense = DENSE.fullmatch(name.removeprefix("model.decoder."))
+        assert off <= (error if ".experts." in name else 0.03 if dense else 0.005), name
+
+
+@pytest.mark.parametrize("layout", ["experts one by one", "fp8"])
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4", None])
+@pytest.mark.parametrize("dense", ["plain", "fp8"])
+def test_dense_layers_are_held_as_asked(
+    tiny_checkpoint: Path, tmp_path: Path, layout: str, precision: Precision | None, dense: DenseForm
+) -> None:
+    wanted = write_layout(tiny_checkpoint, tmp_path, layout)
+    model = load_model(tmp_path, torch.float32, precision=precision, dense=dense)
+    assert in_8_bits(model) == (len(dense_names(model)) if dense == "fp8" else 0)
+    banks = {bank.form for bank in model.modules() if isinstance(bank, Quantized)}
+    assert banks == {precision or STORED_FORM[layout]} - {"bf16", None}
+    for name, found in weights(model).items():
+        if DENSE.fullmatch(name.removeprefix("model.decoder.")):
+            off = (found - wanted[name].float()).norm() / wanted[name].float().norm()
+            exact = dense == "plain" or (layout == "fp8" and "self_conditioning" not in name)
+            assert off <= (0.005 if exact else 0.03), name
 
 
 def test_int4_is_no_worse_than_the_librarys(tiny_checkpoint: Path, tmp_path: Path) -> None:

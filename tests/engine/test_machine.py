@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from dgemma_engine import kernels
 from dgemma_engine import rates as measuring
 from dgemma_engine.estimate import Rates, parts, pass_ms
-from dgemma_engine.footprint import LAYOUTS, Footprint, Layout
+from dgemma_engine.footprint import Footprint
 from dgemma_engine.machine import model_report
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.released import released_config
@@ -31,19 +31,18 @@ def test_a_pass_takes_what_was_computed(canvas: int, ms: float) -> None:
     assert pass_ms(RELEASED, "bf16", canvas, H200) == pytest.approx(ms, abs=0.1)
 
 
-def test_groups_of_64_take_what_was_computed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(LAYOUTS, "int4", Layout(4, group=64))
+def test_groups_of_64_take_what_was_computed() -> None:
     assert pass_ms(RELEASED, "int4", 256, H200) == pytest.approx(5.4, abs=0.1)
 
 
 @pytest.mark.parametrize(("canvas", "ms"), [(256, 7.4), (128, 6.7), (64, 6.5)])
 def test_linear_layers_in_8_bits_would_take_what_was_computed(canvas: int, ms: float) -> None:
-    """Half the bytes at twice the rate; the engine's own fp8 is that of the experts alone, and takes half a ms more."""
+    """At twice the rate; the engine multiplies what it widened, at the rate of bf16."""
     linear = {"attention projections", "dense MLP", "self-conditioning"}
     found = parts(RELEASED, "fp8", canvas)
-    halved = [evolve(one, bytes=one.bytes / 2, flops=one.flops / 2) if one.name in linear else one for one in found]
+    halved = [evolve(one, flops=one.flops / 2) if one.name in linear else one for one in found]
     assert 1000 * sum(one.seconds(H200) for one in halved) == pytest.approx(ms, abs=0.1)
-    assert 0.2 < pass_ms(RELEASED, "fp8", canvas, H200) - ms < 0.6
+    assert -0.1 < pass_ms(RELEASED, "fp8", canvas, H200) - ms < 0.5
 
 
 def test_its_parts_are_those_of_the_network() -> None:
@@ -81,11 +80,11 @@ def advice(free: float, total: float, kind: str = "cuda", name: str = "a/b") -> 
     ("free", "total", "kind", "said"),
     [
         (78 * GB, 80 * GB, "cuda", ""),
-        (40 * GB, 80 * GB, "cuda", "close what holds 13.5 GB of the 40.0 GB of GPU memory in use, and bf16 fits"),
-        (20 * GB, 48 * GB, "cuda", "close what holds 10.7 GB of the 28.0 GB of GPU memory in use, and fp8 fits"),
+        (40 * GB, 80 * GB, "cuda", "close what holds 12.7 GB of the 40.0 GB of GPU memory in use, and bf16 fits"),
+        (20 * GB, 48 * GB, "cuda", "close what holds 8.2 GB of the 28.0 GB of GPU memory in use, and fp8 fits"),
         (22 * GB, 24 * GB, "cuda", ""),
-        (12 * GB, 24 * GB, "cuda", "close what holds 8.6 GB of the 12.0 GB of GPU memory in use, and int4 fits"),
-        (7 * GB, 8 * GB, "cuda", "int4 with a window of 1024 tokens takes 19.0 GB of GPU memory; nano runs here"),
+        (12 * GB, 24 * GB, "cuda", "close what holds 5.5 GB of the 12.0 GB of GPU memory in use, and int4 fits"),
+        (7 * GB, 8 * GB, "cuda", "int4 with a window of 1024 tokens takes 15.9 GB of GPU memory; nano runs here"),
         (78 * GB, 80 * GB, "cpu", "wants a GPU"),
     ],
 )
@@ -120,7 +119,7 @@ def test_what_is_quantised_in_its_files_has_one_row() -> None:
     report = model_report("a/b", evolve(RELEASED, stored="nvfp4"), 16 * GB, 24 * GB, H200, "cuda")
     assert [row["precision"] for row in report["precisions"]] == ["nvfp4"]
     assert report["precision"] is None
-    assert report["advice"] == ["close what holds 4.6 GB of the 8.0 GB of GPU memory in use, and nvfp4 fits"]
+    assert report["advice"] == ["close what holds 3.8 GB of the 8.0 GB of GPU memory in use, and nvfp4 fits"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
 from dgemma_engine.model import load_model
-from dgemma_engine.model.quantized import Quantized
+from dgemma_engine.model.quantized import Quantized, QuantizedLinear
 from dgemma_engine.model.recode import Smaller
 from dgemma_engine.quantized_cache import cache_folder, find_quantized, make_quantized
 
@@ -39,13 +40,18 @@ def banks(model: torch.nn.Module) -> dict[str, Quantized]:
     return {name: bank for name, bank in model.named_modules() if isinstance(bank, Quantized)}
 
 
+def dense(model: torch.nn.Module) -> dict[str, QuantizedLinear]:
+    return {name: linear for name, linear in model.named_modules() if isinstance(linear, QuantizedLinear)}
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_is_kept_is_what_loading_makes(source: Path, precision: Smaller) -> None:
     kept, made = load_model(make_quantized(source, precision)), load_model(source, precision=precision)
     assert len(banks(kept)) == 6
-    for name, bank in banks(made).items():
-        assert all(torch.equal(*pair) for pair in zip(bank.parts, banks(kept)[name].parts, strict=True))
-    for (name, one), (_, other) in zip(kept.named_parameters(), made.named_parameters(), strict=True):
+    assert dense(kept)
+    for (name, one), (again, other) in zip(kept.state_dict().items(), made.state_dict().items(), strict=True):
+        assert name == again
+        assert one.dtype == other.dtype, name
         assert torch.equal(one, other), name
 
 
@@ -58,17 +64,27 @@ def test_others_read_it(source: Path, precision: Smaller) -> None:
 
     folder = make_quantized(source, precision)
     config = QuantizationConfig.model_validate(json.loads((folder / "config.json").read_text())["quantization_config"])
-    scheme: Any = config.config_groups["group_0"]
-    compressor: Any = BaseCompressor.get_value_from_registry(config.format)
     tensors = load_file(folder / "model-00001-of-00001.safetensors")
     model = load_model(folder)
-    prefix = "model.decoder.layers.1.experts.3.down_proj."
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    wide = compressor.decompress(state, scheme)["weight"]
-    assert torch.allclose(banks(model)["layers.1.experts.down_proj"][3].float(), wide.float(), rtol=2**-7)
-    vision = [name for name in load_file(source / "model.safetensors") if "vision" in name]
-    assert vision
-    assert set(vision) <= set(tensors)
+    schemes: list[Any] = list(config.config_groups.values())
+
+    def theirs(prefix: str) -> torch.Tensor:
+        (scheme,) = [one for one in schemes if any(re.match(target[3:], prefix) for target in one.targets)]
+        compressor: Any = BaseCompressor.get_value_from_registry(scheme.format)
+        state = {name.removeprefix(f"{prefix}."): value for name, value in tensors.items() if name.startswith(prefix)}
+        return compressor.decompress(state, scheme)["weight"].float()
+
+    found = banks(model)["layers.1.experts.down_proj"][3].float()
+    assert torch.allclose(found, theirs("model.decoder.layers.1.experts.3.down_proj"), rtol=2**-7)
+    assert len(dense(model)) > 20
+    for name, linear in dense(model).items():
+        assert torch.allclose(linear.wide.float(), theirs(f"model.decoder.{name}"), rtol=2**-7), name
+    plain = [name for name, value in load_file(source / "model.safetensors").items() if "vision" in name]
+    plain += ["model.decoder.layers.1.router.proj.weight", "model.decoder.embed_tokens.weight"]
+    assert len(plain) > 2
+    assert set(plain) <= set(tensors)
+    targets = [target[3:] for scheme in schemes for target in scheme.targets]
+    assert not [name for name in plain if any(re.match(target, name.removesuffix(".weight")) for target in targets)]
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -80,7 +96,14 @@ def test_the_error_of_each_layer_is_told(source: Path, precision: Smaller) -> No
     assert [one.layer for one in told] == [0, 1, 2]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
+    widened = {name: linear.wide for name, linear in dense(small).items()}
     for one in told:
+        mine = [name for name in widened if name.startswith(f"layers.{one.layer}.")]
+        weights: Any = [plain.get_parameter(f"{name}.weight") for name in mine]
+        off = sum(float((widened[name] - weight).square().sum()) for name, weight in zip(mine, weights, strict=True))
+        whole = sum(float(weight.square().sum()) for weight in weights)
+        assert one.dense == pytest.approx((off / whole) ** 0.5, rel=1e-4)
+        assert 0 < one.dense < 0.03
         wide: Any = plain.get_submodule(f"layers.{one.layer}.experts").get_parameter("down_proj")
         found = torch.stack([banks(small)[f"layers.{one.layer}.experts.down_proj"][expert] for expert in range(4)])
         assert one.down == pytest.approx(float((found - wide).norm() / wide.norm()), rel=1e-4)
@@ -97,6 +120,26 @@ def test_a_model_that_is_named_with_its_precision_takes_what_is_kept(
     # The same bytes with another time, as a copy has them.
     os.utime(source / "model.safetensors")
     assert len(banks(Engine.load(f"{source}@int4").model)) == 6
+
+
+def test_one_that_was_kept_with_plain_dense_layers_is_loaded_like_the_others(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As earlier versions wrote them, with fewer values a scale too."""
+    with monkeypatch.context() as patch:
+        patch.setattr("dgemma_engine.model.packing.GROUP", 16)
+        shard = make_quantized(source, "int4") / "model-00001-of-00001.safetensors"
+    tensors, plain = load_file(shard), load_file(source / "model.safetensors")
+    for name in {*tensors} & {*plain}:
+        tensors.pop(f"{name}_scale", None)
+        tensors[name] = plain[name]
+    save_file(tensors, shard, metadata={"format": "pt"})
+    index = {"weight_map": dict.fromkeys(tensors, shard.name)}
+    (shard.parent / "model.safetensors.index.json").write_text(json.dumps(index))
+    model, fresh = Engine.load(f"{source}@int4").model, load_model(source, precision="int4")
+    assert {bank.parts[1].shape[-1] for bank in banks(model).values()} == {64 // 16, 32 // 16}
+    assert dense(model).keys() == dense(fresh).keys()
+    assert all(torch.equal(one.values, dense(fresh)[name].values) for name, one in dense(model).items())
 
 
 def spoil_weights(source: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import lzma
+import math
 import signal
 from argparse import Namespace
 from pathlib import Path
@@ -12,14 +14,15 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from attrs import evolve
+from attrs import astuple, evolve
 
 from dgemma_engine.engine import Engine
 from dgemma_engine.model import DiffusionGemma, load_model
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.tokenizer import Tokenizer
 from dgemma_engine.train import corrupt, training
-from dgemma_engine.train.batches import BatchStream
+from dgemma_engine.train.batches import BatchStream, load_texts
+from dgemma_engine.train.carry import pack
 from dgemma_engine.train.checkpoint import export
 from dgemma_engine.train.examples import ExampleMaker
 from dgemma_engine.train.forward import decode, encode
@@ -166,6 +169,28 @@ def test_batches_depend_on_their_number_alone(tokenizer: Tokenizer) -> None:
     assert not torch.equal(one.make(0).canvas, stream(tokenizer, seed=1).make(0).canvas)
 
 
+def test_other_processes_make_the_same_batches(tokenizer: Tokenizer) -> None:
+    alone, helped = (stream(tokenizer).stream(3, 2, loaders) for loaders in (0, 2))
+    for _ in range(5):
+        assert all(map(torch.equal, astuple(next(alone), recurse=False), astuple(next(helped), recurse=False)))
+
+
+def test_what_is_carried_is_a_part_of_the_corpus(tmp_path: Path) -> None:
+    rng = Random(1)
+    texts = ["".join(rng.choices("abcdefgh \n", k=50_000)) for _ in range(100)]
+    rows = [json.dumps({"kind": "python", "source": "pypi:a", "text": text}) + "\n" for text in texts]
+    (tmp_path / "train.jsonl").write_text("".join(rows))
+    packed = tmp_path / "carried" / "train.jsonl.xz"
+    packed.parent.mkdir()
+    count = pack(tmp_path / "train.jsonl", packed, 2_500_000)
+    assert 0 < count < len(texts)
+    assert packed.stat().st_size <= 2_500_000
+    assert lzma.decompress(packed.read_bytes()).count(b"\n") == count
+    found = load_texts(packed.with_suffix(""), {"python"})["python"]["pypi:a"]
+    assert len(found) == count
+    assert set(found) <= set(texts)
+
+
 def test_noise_lies_on_free_rows_only(tokenizer: Tokenizer) -> None:
     batch = stream(tokenizer).make(0)
     truth = torch.full(batch.canvas.shape, PAD).flatten()
@@ -218,11 +243,12 @@ def test_a_stopped_run_goes_on_exactly(folder: Path, tmp_path: Path, monkeypatch
         (tmp_path / f"{side}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
 
-    def train(out: str, tokens: float, cool: Path | None = None) -> dict[str, Any]:
+    def train(out: str, tokens: float, cool: Path | None = None, cool_last: float = 0.0) -> dict[str, Any]:
         (tmp_path / out / "checkpoint").mkdir(parents=True, exist_ok=True)
         arguments = Namespace(
             corpus=tmp_path, out=tmp_path / out, tokens=tokens, grow=None, cool=cool, pause=None, eager=True,
-            vocabulary=folder / "tokenizer.json",
+            vocabulary=folder / "tokenizer.json", minutes=math.inf, cool_last=cool_last, evaluate=5, device="cpu",
+            loaders=0,
         )  # fmt: skip
         training.Training(RECIPE, arguments).run()
         return torch.load(tmp_path / out / "state.pt", weights_only=True)
@@ -235,10 +261,14 @@ def test_a_stopped_run_goes_on_exactly(folder: Path, tmp_path: Path, monkeypatch
         assert cooled["step"] > half["step"]
         assert (tmp_path / "parts" / "state.pt").read_bytes() == saved
         both = train("parts", 1e-3)
+        last = train("last", 1e-3, cool_last=0.5)
     finally:
         dist.destroy_process_group()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert cooled["cooled"] == cooled["tokens"] - half["tokens"]
+    assert whole["cooled"] == 0
+    assert 0.3 < last["cooled"] / last["tokens"] < 0.7
     assert both["step"] == whole["step"]
     for name, value in whole["model"].items():
         assert torch.equal(both["model"][name], value), name

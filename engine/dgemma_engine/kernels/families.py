@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+import torch.nn.functional as F
 from attrs import frozen
 from torch import Tensor, nn
 
@@ -18,8 +19,8 @@ from ..model.attention import GATHERS, Attention, RMSNorm, plain_gather, rotatio
 from ..model.experts import MLP, Experts
 from ..model.experts import gated as plain_gated
 from ..model.layers import Between, Layer
-from ..model.quantized import Quantized
-from . import Grouped, attention, experts, gated, norms, rotary, row_statistics
+from ..model.quantized import Quantized, QuantizedLinear
+from . import Grouped, attention, experts, gated, linear, norms, rotary, row_statistics
 
 ROWS = 5
 KEYS = (100, 300)
@@ -38,6 +39,7 @@ class Family:
 def families(model: DiffusionGemma, grouped: Grouped) -> Iterator[Family]:
     """Those that `model` has a use for."""
     yield from _experts(model, grouped)
+    yield from _dense(model)
     yield _norms(model)
     yield _rotary(model)
     yield _gated(model)
@@ -65,6 +67,25 @@ def _experts(model: DiffusionGemma, grouped: Grouped) -> Iterator[Family]:
 
     if found:
         yield Family("experts", error, switch)
+
+
+def _dense(model: DiffusionGemma) -> Iterator[Family]:
+    found = _all(model, QuantizedLinear)
+
+    def error() -> float:
+        one, errors = found[0], []
+        # Each height of a tile is a program of its own to a compiler.
+        for rows in linear.ROWS:
+            x = _rows(model, one.in_features, rows).to(one.dtype)
+            errors.append(_off([linear.run(x, one.values, one.scales)], [F.linear(x, one.wide)]))
+        return max(errors)
+
+    def switch(on: bool) -> None:
+        for one in found:
+            one.kernel = linear.run if on else None
+
+    if found:
+        yield Family("8-bit dense layers", error, switch)
 
 
 def _norms(model: DiffusionGemma) -> Family:

@@ -3,6 +3,8 @@
 Encoder and decoder share their weights, but a trainer that wraps modules by name gives each side an adapter of its
 own: with Unsloth's defaults they differ, with a pattern that names the decoder the encoder has none. The decoder's is
 merged into the shared weight. What the encoder's differs by is kept beside it, low-rank, for the encoder's rows.
+A weight that the files hold in 8 bits is merged with nothing, and gets all changes beside it: most of what an adapter
+changes is less than half a step of those, and rounding the sum would take it back.
 Source: peft.tuners.lora.
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import EngineError
 from .diffusion_gemma import DiffusionGemma
+from .quantized import QuantizedLinear
 from .sided import SidedLinear
 from .stored import Stored, TensorFile
 
@@ -61,17 +64,24 @@ class Adapter:
         one = self.decoder.get(name)
         return None if one is None else one.dense()
 
-    def finish(self, model: DiffusionGemma) -> None:
-        """Give the encoder's rows what their own adapter does otherwise than the decoder's."""
+    def finish(self, model: DiffusionGemma, unmerged: Collection[str] = ()) -> None:
+        """Give the encoder's rows what their own adapter does otherwise than the decoder's.
+
+        The weights named in `unmerged` have none of the changes yet.
+        """
         for name in sorted({*self.decoder, *self.encoder}):
             mine, other = self.encoder.get(name), self.decoder.get(name)
-            if name.startswith("self_conditioning.") or _same(mine, other):
+            every = _difference(other, None) if name in unmerged and other is not None else None
+            # Self-conditioning is the decoder's alone.
+            same = name.startswith("self_conditioning.") or _same(mine, other)
+            encoder = None if same else _difference(mine, other)
+            if every is None and encoder is None:
                 continue
             owner, _, last = name.removesuffix(".weight").rpartition(".")
             module = model.get_submodule(owner)
             linear = module.get_submodule(last)
-            assert isinstance(linear, nn.Linear)
-            module.add_module(last, SidedLinear.of(linear, _difference(mine, other), model.sides))
+            assert isinstance(linear, nn.Linear | QuantizedLinear)
+            module.add_module(last, SidedLinear(linear, every, encoder, model.sides))
 
 
 def _same(one: LowRank | None, other: LowRank | None) -> bool:

@@ -18,7 +18,8 @@ class Joined(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self._matrix: Tensor | None = None
+        self.matrix: Tensor | None = None
+        """`[sum of out, in]`, once they are joined."""
 
     @property
     def parts(self) -> Sequence[nn.Linear]:
@@ -32,17 +33,17 @@ class Joined(nn.Module):
         matrix = torch.cat([part.weight for part in parts])
         for part, weight in zip(parts, matrix.split([part.out_features for part in parts]), strict=True):
             part.weight = nn.Parameter(weight, requires_grad=False)
-        self._matrix = matrix
+        self.matrix = matrix
 
     def projected(self, x: Tensor) -> Tensor:
         """`[…, in]` → `[…, sum of out]`."""
-        return torch.cat(self.projections(x), dim=-1) if self._matrix is None else F.linear(x, self._matrix)
+        return torch.cat(self.projections(x), dim=-1) if self.matrix is None else F.linear(x, self.matrix)
 
     def projections(self, x: Tensor) -> tuple[Tensor, ...]:
         """`[…, in]` → `[…, out]` of each part."""
-        if self._matrix is None:
+        if self.matrix is None:
             return tuple(part(x) for part in self.parts)
-        return F.linear(x, self._matrix).split([part.out_features for part in self.parts], dim=-1)
+        return F.linear(x, self.matrix).split([part.out_features for part in self.parts], dim=-1)
 
 
 def join_projections(model: nn.Module) -> None:

@@ -16,14 +16,21 @@ from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
 from .joined import join_projections
-from .packing import group_size
-from .quantized import Form, Quantized, empty_bank, quantize
-from .sources import BANKS, Matrix, Plain, find_bank, find_matrix, refused
+from .packing import group_size, quantize_fp8
+from .progress import Progress
+from .quantized import Form, Quantized, QuantizedLinear, empty_bank, quantize
+from .sources import BANKS, DENSE, Matrix, Plain, find_bank, find_matrix, refused
 from .stored import Stored, read_tensors
 
 Precision = Literal["bf16", "fp8", "int4"]
-"""Of the experts, which are nine tenths of the weights; all else is held in the model's dtype."""
-FORMS: dict[Precision, Form] = {"bf16": "plain", "fp8": "fp8", "int4": "int4"}
+DenseForm = Literal["plain", "fp8"]
+FORMS: dict[Precision, tuple[Form, DenseForm]] = {
+    "bf16": ("plain", "plain"),
+    "fp8": ("fp8", "fp8"),
+    "int4": ("int4", "fp8"),
+}
+"""Of the experts, which are nine tenths of the weights, and of the linear layers beside them (`sources.DENSE`). All
+else is held in the model's dtype."""
 DECODER = "model.decoder."
 ENCODER_SCALAR = "model.encoder.language_model.layers.{}.layer_scalar"
 STAGE = 1 << 26
@@ -37,14 +44,16 @@ def load_model(
     on_progress: Callable[[float], None] | None = None,
     precision: Precision | None = None,
     adapter: Path | None = None,
+    dense: DenseForm | None = None,
 ) -> DiffusionGemma:
     """Load `folder` (config.json and safetensors, one file or an indexed set) for inference.
 
-    `dtype` None keeps the stored one, bf16 where the checkpoint is quantised. `precision` None keeps the experts as
-    they are stored; else they are widened or quantised on the way. `adapter` is a folder with a LoRA in PEFT's format,
-    which is merged. Vision tensors are skipped unread. `on_progress` hears which share of the bytes is loaded. Beside
-    the model one matrix is in memory at a time. Raises `EngineError("checkpoint")` naming the file, tensor or field
-    that is wrong.
+    `dtype` None keeps the stored one, bf16 where the checkpoint is quantised. `precision` None keeps experts and dense
+    layers as they are stored (4-bit dense layers are widened); else they are widened or quantised on the way, see
+    `FORMS`. `dense` says otherwise of the dense layers alone. `adapter` is a folder with a LoRA in PEFT's format, which
+    is merged before anything is quantised. Vision tensors are skipped unread. `on_progress` hears which share of the
+    bytes is loaded. Beside the model one matrix is in memory at a time. Raises `EngineError("checkpoint")` naming the
+    file, tensor or field that is wrong.
     """
     if not folder.is_dir():
         raise EngineError("checkpoint", f"{folder} is not a folder: name one with config.json and *.safetensors")
@@ -54,7 +63,9 @@ def load_model(
     merged = None if adapter is None else read_adapter(adapter, model)
     try:
         plan = _plan(model, tensors)
-        _Filling(plan, Progress(plan.size, on_progress), dtype, torch.device(device), merged).fill(model, precision)
+        forms = FORMS[precision] if precision else (None, None)
+        filling = _Filling(plan, Progress(plan.size, on_progress), dtype, torch.device(device), merged)
+        filling.fill(model, forms[0], dense or forms[1])
     except EngineError as error:
         if error.code != "checkpoint" or str(error).startswith(str(folder.parent)):
             raise
@@ -112,18 +123,6 @@ def _plan(model: DiffusionGemma, tensors: Mapping[str, Stored]) -> _Plan:
     return plan
 
 
-class Progress:
-    """Whoever follows a load hears which share of its bytes is there."""
-
-    def __init__(self, size: int, heard: Callable[[float], None] | None) -> None:
-        self._size, self._heard, self._done = max(size, 1), heard, 0
-
-    def add(self, size: int) -> None:
-        self._done += size
-        if self._heard is not None:
-            self._heard(self._done / self._size)
-
-
 @frozen
 class _Filling:
     """Gives parameters and buffers on the meta device their storage and their values."""
@@ -134,25 +133,50 @@ class _Filling:
     device: torch.device
     adapter: Adapter | None
 
-    def fill(self, model: DiffusionGemma, precision: Precision | None) -> None:
+    def fill(self, model: DiffusionGemma, form: Form | None, dense: DenseForm | None) -> None:
+        """Experts in `form` and dense layers in `dense`, each as it is stored where that is None."""
+        unmerged = []
         for name, matrix in self.plan.dense.items():
-            _place(model, name, self._dense(name, matrix))
+            held: Form = (dense or matrix.form) if DENSE.fullmatch(name) else "plain"
+            _place(model, name, self._in_8_bits(name, matrix) if held == "fp8" else self._wide(name, matrix))
+            if held == matrix.form == "fp8":
+                unmerged.append(name)
         for name, experts in self.plan.banks.items():
-            form = FORMS[precision] if precision else self._stored_form(experts)
-            _place(model, name, self._bank(experts, form))
+            _place(model, name, self._bank(experts, form or self._stored_form(experts)))
         if self.adapter is not None:
-            self.adapter.finish(model)
+            self.adapter.finish(model, unmerged)
 
     def _dtype(self, matrix: Matrix) -> torch.dtype:
         return self.asked or (matrix.stored.dtype if isinstance(matrix, Plain) else self.plan.dtype)
 
-    def _dense(self, name: str, matrix: Matrix) -> Tensor:
+    def _wide(self, name: str, matrix: Matrix) -> Tensor:
         dtype = self._dtype(matrix)
-        change = None if self.adapter is None else self.adapter.change(name)
-        if change is not None or not isinstance(matrix, Plain):
-            wide = self._widened(matrix, torch.float32 if change is not None else dtype)
+        if self._is_changed(name) or not isinstance(matrix, Plain):
+            return self._merged(name, matrix, torch.float32 if self._is_changed(name) else dtype).to(dtype)
+        return self._read(matrix, dtype)
+
+    def _in_8_bits(self, name: str, matrix: Matrix) -> QuantizedLinear:
+        dtype = self._dtype(matrix)
+        if matrix.form == "fp8":
+            values, scales = (part.to(self.device) for part in matrix.parts())
             self.progress.add(matrix.size)
-            return (wide if change is None else wide + change.to(wide.device)).to(dtype)
+            return QuantizedLinear(values, scales.contiguous(), dtype)
+        return QuantizedLinear(*quantize_fp8(self._merged(name, matrix, torch.float32)), dtype)
+
+    def _is_changed(self, name: str) -> bool:
+        return self.adapter is not None and name in self.adapter.decoder
+
+    def _merged(self, name: str, matrix: Matrix, dtype: torch.dtype) -> Tensor:
+        """The weight in floating point with what the adapter changes of it."""
+        if isinstance(matrix, Plain):
+            wide = self._read(matrix, matrix.stored.dtype).to(dtype)
+        else:
+            wide = self._widened(matrix, dtype)
+            self.progress.add(matrix.size)
+        change = None if self.adapter is None else self.adapter.change(name)
+        return wide if change is None else wide + change.to(wide.device)
+
+    def _read(self, matrix: Plain, dtype: torch.dtype) -> Tensor:
         out = torch.empty(matrix.shape, dtype=dtype, device=self.device)
         self._copy(matrix.stored, out)
         return out
@@ -210,9 +234,13 @@ class _Filling:
         return matrix.widened(tuple(part.to(self.device) for part in matrix.parts()), dtype)
 
 
-def _place(model: nn.Module, name: str, value: Tensor | Quantized) -> None:
-    """Put `value` where `model` has a tensor without storage."""
+def _place(model: nn.Module, name: str, value: Tensor | Quantized | QuantizedLinear) -> None:
+    """Put `value` where `model` has a tensor without storage, or a linear layer that has one."""
     owner, _, last = name.rpartition(".")
+    if isinstance(value, QuantizedLinear):
+        owner, _, last = owner.rpartition(".")
+        model.get_submodule(owner).add_module(last, value)
+        return
     module = model.get_submodule(owner)
     if isinstance(value, Quantized):
         delattr(module, last)

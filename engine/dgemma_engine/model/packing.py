@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-GROUP = 32
+GROUP = 64
 """Values that share a scale in what is quantised here."""
 INT4_ZERO = 8
 FP8_LARGEST = 448.0

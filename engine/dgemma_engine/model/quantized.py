@@ -1,16 +1,22 @@
-"""Banks of expert matrices that stay quantised in memory and are widened one expert at a time."""
+"""Matrices that stay quantised in memory: banks of experts, and linear layers in 8 bits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import packing
 
 Form = Literal["plain", "fp8", "int4", "nvfp4"]
 """How a matrix is held: `plain` is floating point, the others are those of `packing`."""
+
+
+LinearKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Rows `[…, in]`, e4m3 weights `[out, in]` and their scales `[out, 1]`, to their product `[…, out]`."""
 
 
 class Quantized(nn.Module):
@@ -65,6 +71,35 @@ class NvFp4(Quantized):
     def __getitem__(self, expert: int) -> Tensor:
         packed, scales, rows = self.parts
         return packing.dequantize_nvfp4(packed[expert], scales[expert], rows[expert], self.dtype)
+
+
+class QuantizedLinear(nn.Module):
+    """A linear layer without a bias whose weight `[out, in]` stays in 8 bits; what it multiplies does not.
+
+    Buffers: `values` `[out, in]` e4m3, `scales` `[out, 1]` fp32, of which each row has one.
+    """
+
+    values: Tensor
+    scales: Tensor
+
+    def __init__(self, values: Tensor, scales: Tensor, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.out_features, self.in_features = values.shape
+        self.dtype = dtype
+        """Of the rows and of the low-rank changes beside the weight."""
+        self.kernel: LinearKernel | None = None
+        """A product that reads the weight as it is, where there is one for the device."""
+        self.register_buffer("values", values)
+        self.register_buffer("scales", scales)
+
+    @property
+    def wide(self) -> Tensor:
+        """The weight `[out, in]` in the model's dtype."""
+        return packing.dequantize_fp8(self.values, self.scales, self.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Rows `[…, in]` → `[…, out]`."""
+        return F.linear(x, self.wide) if self.kernel is None else self.kernel(x, self.values, self.scales)
 
 
 def empty_bank(

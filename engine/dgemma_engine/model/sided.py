@@ -1,10 +1,15 @@
-"""Linear layers that do a little more for the encoder's rows than for the decoder's."""
+"""Linear layers with low-rank changes beside their weight: for every row, or for the encoder's rows alone."""
 
 from __future__ import annotations
 
 import torch
 from attrs import define
 from torch import Tensor, nn
+
+from .quantized import QuantizedLinear
+
+Change = tuple[Tensor, Tensor]
+"""`down` `[r, in]` and `up` `[out, r]`: what is added to a weight is `up @ down`."""
 
 
 @define(eq=False)
@@ -14,31 +19,37 @@ class Sides:
     encoded: int = 0
 
 
-class SidedLinear(nn.Linear):
-    """A linear layer whose first rows, the encoder's, also get `up @ down`, low-rank.
+class SidedLinear(nn.Module):
+    """A linear layer, of which `every` row gets a change, and the first rows, the `encoder`'s, one more.
 
-    Buffers: `down` `[r, in]`, `up` `[out, r]`, in the weight's dtype.
+    Buffers: `every_down` and `encoder_down` `[r, in]`, `every_up` and `encoder_up` `[out, r]`, in the layer's dtype.
     """
 
-    down: Tensor
-    up: Tensor
-    sides: Sides
+    def __init__(
+        self, linear: nn.Linear | QuantizedLinear, every: Change | None, encoder: Change | None, sides: Sides
+    ) -> None:
+        super().__init__()
+        self.linear, self.sides = linear, sides
+        if isinstance(linear, QuantizedLinear):
+            device, dtype = linear.values.device, linear.dtype
+        else:
+            device, dtype = linear.weight.device, linear.weight.dtype
+        changes = {"every": every, "encoder": encoder}
+        self._changes = {name: change is not None for name, change in changes.items()}
+        for name, change in changes.items():
+            if change is not None:
+                self.register_buffer(f"{name}_down", change[0].to(device, dtype))
+                self.register_buffer(f"{name}_up", change[1].to(device, dtype))
 
-    @classmethod
-    def of(cls, linear: nn.Linear, change: tuple[Tensor, Tensor], sides: Sides) -> SidedLinear:
-        """`linear` with its own weight and `change`, `down` and `up`, for the encoder's rows."""
-        sided = cls(linear.in_features, linear.out_features, bias=False, device="meta")
-        sided.weight = linear.weight
-        sided.sides = sides
-        for name, matrix in zip(("down", "up"), change, strict=True):
-            sided.register_buffer(name, matrix.to(linear.weight.device, linear.weight.dtype))
-        return sided
-
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Rows `[B, T, in]` → `[B, T, out]`."""
-        out = super().forward(input)
+        out = self.linear(x)
+        if self._changes["every"]:
+            out = out + self._change("every", x)
         encoded = self.sides.encoded
-        if not encoded:
+        if not encoded or not self._changes["encoder"]:
             return out
-        change = (input[:, :encoded] @ self.down.T) @ self.up.T
-        return torch.cat([out[:, :encoded] + change, out[:, encoded:]], dim=1)
+        return torch.cat([out[:, :encoded] + self._change("encoder", x[:, :encoded]), out[:, encoded:]], dim=1)
+
+    def _change(self, name: str, x: Tensor) -> Tensor:
+        return (x @ self.get_buffer(f"{name}_down").T) @ self.get_buffer(f"{name}_up").T

@@ -14,6 +14,7 @@ out: these are computed in bf16 here.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -170,6 +171,10 @@ class PackedFloat4(_Packed):
 
 BANKS = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}
 """The experts' banks, and what each matrix of them is made of, top to bottom, where every expert is stored alone."""
+DENSE = re.compile(r"(layers\.\d+\.(self_attn|mlp)|self_conditioning)\.(q|k|v|o|gate|up|down)_proj\.weight")
+"""Our names of the linear layers that every row goes through, which may be held in 8 bits. The router is none of them:
+its scores choose, and what it takes is nothing. Neither is the embedding: in 8 bits it flattens the tail of the logits.
+"""
 
 
 def find_bank(

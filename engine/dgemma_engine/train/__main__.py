@@ -5,13 +5,18 @@ first) and it goes on exactly where it was; the state, the curve and an exported
 minutes. `--cool STATE --tokens N` branches off: from a saved state the rate falls to zero over N million tokens, which
 makes a checkpoint to release, and the state itself stays as it is.
 
-One single-threaded worker a core, gradients averaged once a step: the matrices are too small to share between threads,
-and a busy neighbour then slows a step down instead of stalling every operation in it.
+On a GPU, `--device cuda --recipe gpu --minutes 24 --cool-last 0.2 --loaders 12` is a whole run: one process computes,
+others make its batches, the rate falls to zero in its last fifth. `python -m dgemma_engine.train.carry` makes a corpus
+that is small enough to be taken to a rented machine.
+
+On a CPU one single-threaded worker a core, gradients averaged once a step: the matrices are too small to share between
+threads, and a busy neighbour then slows a step down instead of stalling every operation in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import tempfile
@@ -20,6 +25,7 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import spawn
 
+from .recipe import RECIPES
 from .training import work
 
 
@@ -36,9 +42,16 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=Path, help="tokenizer.json to take instead of training one")
     parser.add_argument("--cool", type=Path, help="state to branch off from with a falling rate")
     parser.add_argument("--pause", type=Path, help="while this file exists the run sleeps")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes, one thread each")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="end after as long, whatever was seen")
+    parser.add_argument("--cool-last", type=float, default=0.0, help="share of the run in which the rate falls")
+    parser.add_argument("--evaluate", type=float, default=5, help="millions of tokens between evaluations")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--recipe", choices=list(RECIPES), default="cpu")
+    parser.add_argument("--workers", type=int, help="processes, one thread each; by default one a core, or one GPU")
+    parser.add_argument("--loaders", type=int, default=0, help="further processes that make a worker's batches")
     parser.add_argument("--eager", action="store_true", help="no torch.compile: slower, starts at once")
     arguments = parser.parse_args()
+    arguments.workers = arguments.workers or (os.cpu_count() or 1 if arguments.device == "cpu" else 1)
     (arguments.out / "checkpoint").mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(arguments.out.parent.resolve() / "compiled"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import lzma
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from random import Random
 
 import torch
-from attrs import frozen
+from attrs import astuple, frozen
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..tokenizer import Tokenizer
 from .examples import Example, ExampleMaker
@@ -38,6 +42,9 @@ class Batch:
     @property
     def text_tokens(self) -> int:
         return int((self.ids != PAD).sum())
+
+    def to(self, device: torch.device) -> Batch:
+        return self if device.type == "cpu" else Batch(*(part.to(device) for part in astuple(self, recurse=False)))
 
 
 def collate(
@@ -123,16 +130,41 @@ class BatchStream:
         loss_rows = self.batch * maker.canvases * 12
         return collate(examples, rng, maker.length, maker.canvases, maker.width, self.vocab, loss_rows)
 
+    def stream(self, first: int, step: int, loaders: int) -> Iterator[Batch]:
+        """Batches `first`, `first + step` and so on for ever, made by as many processes as there are `loaders`."""
+        numbers = count(first, step)
+        if loaders == 0:
+            yield from map(self.make, numbers)
+            return
+        yield from DataLoader(
+            _Numbered(self),
+            sampler=numbers,  # pyright: ignore[reportArgumentType] - endless, and nobody asks how long it is
+            batch_size=None,
+            num_workers=loaders,
+            prefetch_factor=4,
+        )
+
     def _draw(self, rng: Random, kind: str) -> str:
         """A package, then the longer of two of its files."""
         (files,) = rng.choices(self.sources[kind], self.shares[kind])
         return max(rng.choice(files), rng.choice(files), key=len)
 
 
+@frozen
+class _Numbered(Dataset[Batch]):
+    """Batches by their number."""
+
+    batches: BatchStream
+
+    def __getitem__(self, number: int) -> Batch:
+        return self.batches.make(number)
+
+
 def load_texts(path: Path, kinds: set[str]) -> Texts:
-    """The texts of a corpus file; kinds without any text are absent."""
+    """The texts of a corpus file, or of what `carry` made of it; kinds without any text are absent."""
     texts: Texts = {}
-    with path.open(encoding="utf-8") as lines:
+    packed = path.with_name(path.name + ".xz")
+    with path.open(encoding="utf-8") if path.is_file() else lzma.open(packed, "rt", encoding="utf-8") as lines:
         for line in lines:
             record = json.loads(line)
             if record["kind"] in kinds:

@@ -75,7 +75,6 @@ def write_card(
     """The model card of the checkpoint in `folder`."""
     model = load_model(folder)
     template = (Path(__file__).parent / "card_template.md").read_text(encoding="utf-8")
-    cooled = history["tokens"] - history["cooled_from"] if history["cooled_from"] else 0
     return template.format(
         millions=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         megabytes=(folder / "model.safetensors").stat().st_size / 1e6,
@@ -96,7 +95,7 @@ def write_card(
         machine=f"2 cores of a CPU ({platform.machine()}), torch {torch.__version__}",
         steps=history["step"],
         tokens=history["tokens"] / 1e6,
-        cooled=cooled / 1e6,
+        cooled=history["cooled"] / 1e6,
         before=history["before"] / 1e6,
         canvases=recipe.canvases,
         minutes=history["seconds"] / 60,

@@ -25,7 +25,8 @@ def export(model: DiffusionGemma, recipe: Recipe, folder: Path) -> None:
     """The Hugging Face layout in bf16: config.json, generation_config.json, model.safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
-        stored_name(name): value.detach().to(torch.bfloat16).contiguous() for name, value in model.state_dict().items()
+        stored_name(name): value.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, value in model.state_dict().items()
     }
     partial = folder / "model.safetensors.part"
     save_file(tensors, partial, metadata={"format": "pt"})

@@ -89,7 +89,7 @@ def _attend_both(
 
 def _weigh(scores: Tensor, mask: Tensor) -> Tensor:
     weights = F.softmax(scores.float().masked_fill(~mask, -torch.inf), dim=-1)
-    return weights.to(torch.bfloat16 if torch.is_autocast_enabled("cpu") else weights.dtype)
+    return weights.to(torch.bfloat16 if torch.is_autocast_enabled(weights.device.type) else weights.dtype)
 
 
 def _folded(query: Tensor, keys: Tensor) -> Tensor:

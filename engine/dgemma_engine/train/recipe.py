@@ -106,3 +106,11 @@ class Recipe:
             },
             "dgemma": {"filler_token_id": FILLER, "pinned_signal": "embedding", "context": self.length},
         }
+
+
+RECIPES = {
+    "cpu": Recipe(),
+    # As many parameters as a fill on two cores has the time for, in batches that fill a card.
+    "gpu": Recipe(hidden=384, intermediate=768, heads=6, expert_size=96, batch=96),
+}
+"""By the machine that trains."""

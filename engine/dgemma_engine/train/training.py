@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from ..model import DiffusionGemma
 from ..model.config import parse_config
@@ -25,22 +26,31 @@ from .curve import draw_curve
 from .grow import grow
 from .muon import Muon, split_parameters
 from .progress import heldout_quality
-from .recipe import Recipe
+from .recipe import RECIPES, Recipe
 from .step import losses
 from .vocabulary import sample_texts, save_tokenizer, train_tokenizer
 
 SAVE_SECONDS = 240
 LOG_STEPS = 50
-EVALUATION_TOKENS = 5_000_000
 EVALUATION_COUNT = 60
-NEW = {"step": 0, "tokens": 0, "before": 0, "cooled_from": 0, "seconds": 0.0, "history": [], "evaluations": []}
+NEW = {
+    "step": 0,
+    "tokens": 0,
+    "before": 0,
+    "cooled_from": 0,
+    "cooled": 0,
+    "seconds": 0.0,
+    "history": [],
+    "evaluations": [],
+}
+"""`tokens` in all, of which `cooled` with a falling rate; `before` in a narrower network."""
 
 
 def work(rank: int, arguments: argparse.Namespace, store: Path) -> None:
     """One worker; rank 0 also writes the files."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.workers)
-    Training(Recipe(), arguments).run()
+    Training(RECIPES[arguments.recipe], arguments).run()
     dist.destroy_process_group()
 
 
@@ -51,6 +61,8 @@ class Training:
         self.recipe, self.arguments, self.out = recipe, arguments, arguments.out
         self.rank, self.workers = dist.get_rank(), dist.get_world_size()
         self.export = self.out / "checkpoint"
+        self.device = torch.device(arguments.device)
+        self.started = time.monotonic()
         self.stopping, self.parent = False, os.getppid()
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -58,6 +70,7 @@ class Training:
         self.config = parse_config(recipe.config())
         self.model = DiffusionGemma(self.config)
         initialise(self.model)
+        self.model.to(self.device)
         for kind in self.config.ropes:
             self.model.frequencies(kind)
         matrices, others = split_parameters(self.model)
@@ -75,17 +88,20 @@ class Training:
         stream = BatchStream.of(recipe, texts, tokenizer, self.workers)
         state, saved = self.state, time.monotonic()
         window: list[tuple[float, float]] = []
-        while state["tokens"] < state["cooled_from"] + 1e6 * self.arguments.tokens:
+        batches = stream.stream(state["step"] * self.workers + self.rank, self.workers, self.arguments.loaders)
+        while self._share() < 1:
             started = time.monotonic()
-            batch = stream.make(state["step"] * self.workers + self.rank)
-            window.append(self._update(batch))
+            batch = next(batches)
+            window.append(self._update(batch.to(self.device)))
             state["step"] += 1
             seconds, text, stop, pause = self._agreed(
                 time.monotonic() - started, batch.text_tokens, self._must_stop(), self._must_pause()
             )
             state["seconds"] += seconds / self.workers
-            due = (state["tokens"] + text) // EVALUATION_TOKENS > state["tokens"] // EVALUATION_TOKENS
+            every = 1e6 * self.arguments.evaluate
+            due = (state["tokens"] + text) // every > state["tokens"] // every
             state["tokens"] += int(text)
+            state["cooled"] += int(text) if self._cooling() > 0 else 0
             if state["step"] % LOG_STEPS == 0:
                 self._log(window)
                 window = []
@@ -108,8 +124,8 @@ class Training:
                 group["lr"] = rate * scale
         rng = Random(f"{self.recipe.seed}/conditioning/{step}")
         temperature = torch.tensor(rng.uniform(0.4, 1.0)) if rng.random() < 0.5 else None
-        with torch.autocast("cpu", torch.bfloat16):
-            canvas, causal = self.losses(self.model, batch, temperature)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            canvas, causal = self._losses(batch, temperature)
         (canvas + self.recipe.causal_weight * causal).backward()
         self._average_gradients()
         torch.nn.utils.clip_grad_norm_(self.adam.param_groups[0]["params"], 1.0)
@@ -121,7 +137,19 @@ class Training:
             raise SystemExit(f"step {step}: the loss is not finite; resume from the last saved state")
         return values
 
+    def _losses(self, batch: Batch, temperature: Tensor | None) -> tuple[Tensor, Tensor]:
+        try:
+            return self.losses(self.model, batch, temperature)
+        except Exception as refusal:  # whatever a compiler says on a machine that nobody has seen before
+            if self.losses is losses or self.state["step"] > 1:
+                raise
+            print(f"without torch.compile: {str(refusal).splitlines()[0]:.200}", flush=True)
+            self.losses = losses
+            return self.losses(self.model, batch, temperature)
+
     def _average_gradients(self) -> None:
+        if self.workers == 1:
+            return
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
@@ -129,12 +157,20 @@ class Training:
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def _share(self) -> float:
+        """How much of the run is over, by its tokens or its time."""
+        seen = (self.state["tokens"] - self.state["cooled_from"]) / (1e6 * self.arguments.tokens)
+        return max(seen, (time.monotonic() - self.started) / 60 / self.arguments.minutes)
+
+    def _cooling(self) -> float:
+        """How much of the time in which the rate falls is over; 0 before."""
+        length = 1.0 if self.arguments.cool else self.arguments.cool_last
+        return max(0.0, (self._share() - (1 - length)) / length) if length else 0.0
+
     def _schedule(self) -> float:
-        """Warm-up, then constant; on a cooling branch 1 - √share (Hägele et al. 2024, arXiv 2405.18392)."""
-        if self.arguments.cool:
-            share = (self.state["tokens"] - self.state["cooled_from"]) / (1e6 * self.arguments.tokens)
-            return 1 - min(1.0, share) ** 0.5
-        return min(1.0, (self.state["step"] + 1) / self.recipe.warmup)
+        """Warm-up, then constant; while cooling 1 - √share (Hägele et al. 2024, arXiv 2405.18392)."""
+        warm = min(1.0, (self.state["step"] + 1) / self.recipe.warmup)
+        return warm if self._cooling() == 0 else 1 - min(1.0, self._cooling()) ** 0.5
 
     def _agreed(self, *values: float) -> list[float]:
         """Sums over the workers: all of them must see the same clock and flags, or they would drift apart."""
@@ -203,7 +239,7 @@ class Training:
         path = own if own.is_file() else other
         if path is None:
             return
-        saved = torch.load(path, weights_only=True)
+        saved = torch.load(path, map_location=self.device, weights_only=True)
         if path == self.arguments.grow:
             grow(self.model, saved["model"])
             self.state["before"] = saved["tokens"]
@@ -211,7 +247,7 @@ class Training:
         self.model.load_state_dict(saved["model"])
         self.muon.load_state_dict(saved["muon"])
         self.adam.load_state_dict(saved["adam"])
-        self.state = {name: saved[name] for name in NEW}
+        self.state = {name: saved.get(name, new) for name, new in NEW.items()}
         if path == self.arguments.cool:
             self.state["cooled_from"] = self.state["tokens"]
         if self.rank == 0:

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from dgemma_engine.kernels import attention, experts, gated, norms, rotary, row_statistics
+from dgemma_engine.kernels import attention, experts, gated, linear, norms, rotary, row_statistics
 from dgemma_engine.kernels.grouping import Grouping
 from dgemma_engine.model.quantized import empty_bank
 
@@ -58,6 +58,10 @@ def build(capability: int) -> None:
     norms.fan_out(x, x, weight, weight, weight, weight, WIDTH**-0.5, EPS)
     norms.close(x, x, x, weight, weight, weight, scalars, 8, EPS)
     gated.gated(new(ROWS, 2112), new(ROWS, 2112))
+    with mock.patch.object(linear, "_converts", return_value=capability >= 89):
+        for rows in linear.ROWS:
+            values, scales = new(2112, WIDTH, dtype=torch.float8_e4m3fn), new(2112, 1, dtype=torch.float32)
+            linear.run(new(rows, WIDTH), values, scales)
     for size, read, kv_heads in ((256, 32, 8), (512, 18, 2)):
         angles = new(1, ROWS, 1, size), new(1, ROWS, 1, size)
         rotary.turn(new(1, ROWS, read, size), (16, kv_heads), new(size), new(size), angles, EPS)

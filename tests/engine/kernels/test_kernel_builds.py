@@ -14,7 +14,20 @@ import triton
 SCRIPT = Path(__file__).with_name("build_all.py")
 ASSEMBLER = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
 KERNELS = {
-    *("_norm", "_fan_out", "_close", "_turn", "_gated", "_attend", "_join", "_split", "_share", "_up", "_down"),
+    *(
+        "_norm",
+        "_fan_out",
+        "_close",
+        "_turn",
+        "_gated",
+        "_attend",
+        "_join",
+        "_split",
+        "_share",
+        "_up",
+        "_down",
+        "_product",
+    ),
 }
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dgemma_engine import kernels
-from dgemma_engine.kernels import experts, families
+from dgemma_engine.kernels import experts
 from dgemma_engine.kernels.grouping import group
 from dgemma_engine.model import Rows, load_model
 from dgemma_engine.model.experts import Experts
@@ -109,12 +109,6 @@ def test_tiles_hold_every_pair_once(rows: int, count: int, chosen: int, height: 
         assert {int(flat[pair]) for pair in pairs} == {expert}
         held += pairs
     assert sorted(held) == list(range(flat.numel()))
-
-
-@pytest.fixture(autouse=True)
-def own_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is switched on here is nobody else's."""
-    monkeypatch.setattr(families, "GATHERS", {})
 
 
 @pytest.mark.parametrize("precision", ["int4", "fp8"])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dgemma_engine import kernels
 from dgemma_engine.kernels import attention as attending
-from dgemma_engine.kernels import families, gated, norms, rotary, row_statistics
+from dgemma_engine.kernels import gated, norms, rotary, row_statistics
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
 from dgemma_engine.model import attention as plain
 from dgemma_engine.model.experts import Experts
@@ -30,8 +30,6 @@ ALL = [
 @pytest.fixture
 def model(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> DiffusionGemma:
     """Its heads are small; here torch takes none of them."""
-    monkeypatch.setattr(plain, "GATHERS", {})
-    monkeypatch.setattr(families, "GATHERS", plain.GATHERS)
     monkeypatch.setattr(plain, "FUSED", 0)
     return load_model(tiny_checkpoint)
 
