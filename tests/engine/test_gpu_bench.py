@@ -14,6 +14,8 @@ ARMS = (
     "ours, int4 experts, 8-bit dense",
     "ours, fp8 experts",
     "ours, fp8 experts and dense",
+    "ours, graphs",
+    "ours, int4 experts, 8-bit dense, graphs",
     "transformers, dynamic cache",
 )
 
@@ -28,6 +30,7 @@ def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "gpu.json").read_text())
     assert report["parity"]["ok"]
     assert report["parity"]["samplers_agree"]
+    assert float(report["static"]) < 1e-4
     assert [(one["arm"], one["failure"]) for one in report["timings"]] == [(arm, None) for arm in ARMS]
     assert "| 32 | ours, int4 experts, 8-bit dense |" in (tmp_path / "gpu.md").read_text()
     scenes = {f"canvas{canvas}_batch{count}" for canvas in (64, 256) for count in (1, 4)} | {"prefill", "keystroke"}
