@@ -11,7 +11,8 @@ never compared. Ours runs on kernels where they prove right; one arm of it does 
 experts in bf16 in place of torch's, and those with quantised experts or dense layers share every other tensor.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
-quality. After the arms come the scenes of `gpu_scenes.py`. Prints a markdown table and writes it to OUT/gpu.md, all
+quality. Ours with graphs pads every pass to a bucket and replays it; a check beside the gate compares that with a
+plain pass. After the arms come the scenes of `gpu_scenes.py`. Prints a markdown table and writes it to OUT/gpu.md, all
 that was measured to OUT/gpu.json, and what was to be reached to OUT/gpu_reach.json and .md (`--out bench/results`
 publishes). Exit status 1 when the parity gate fails; 0 with one line where there is no GPU that can hold the shape.
 """
@@ -28,6 +29,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,12 +57,15 @@ from bench.gpu_pair import (
     quantised,
     random_ids,
     raw_config,
+    static,
+    static_error,
     with_own_experts,
 )
 from bench.gpu_scenes import Sizes, Stage, peak_bytes, play
 from bench.measure import machine
 from bench.results import publish
 from dgemma_engine import kernels
+from dgemma_engine.graphs import Runner
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
@@ -84,7 +89,10 @@ REACH = "gpu_reach"
 
 
 class OursArm:
-    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it."""
+    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it.
+
+    With `graphs` each pass is replayed as on the way of a fill; without a GPU it runs over static memory as it is.
+    """
 
     made: ClassVar[dict[tuple[Form, DenseForm], DiffusionGemma]] = {}
 
@@ -96,6 +104,7 @@ class OursArm:
         passes: int,
         form: Form = "plain",
         dense: DenseForm = "plain",
+        graphs: bool = False,
         model: DiffusionGemma | None = None,
     ) -> None:
         model = self.model(pair, form, dense) if model is None else model
@@ -103,6 +112,8 @@ class OursArm:
         model.encode(prefix, cache)
         draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
         self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
+        self.runner = static(model) if graphs else model
+        self.steps = 0
 
     @classmethod
     def model(cls, pair: Pair, form: Form, dense: DenseForm) -> DiffusionGemma:
@@ -115,10 +126,15 @@ class OursArm:
         return cls.made[form, dense]
 
     def step(self) -> None:
-        bool(self.run.advance().done.all())  # the loop around it asks this after every pass, as generate does
+        (hidden,) = self.runner.forward([self.run.rows()])
+        bool(self.run.take(hidden).done.all())  # the loop around it asks this after every pass, as generate does
+        self.steps += 1
+        if isinstance(self.runner, Runner) and self.steps > 2 and not self.runner.buckets:
+            raise RuntimeError("no pass was captured: the warning above says why")
 
     def close(self) -> None:
-        pass
+        if isinstance(self.runner, Runner):
+            self.runner.drop()
 
 
 class TorchArm(OursArm):
@@ -136,21 +152,26 @@ class TorchArm(OursArm):
 class OwnExpertsArm(OursArm):
     """Ours with its experts in bf16 on our grouped product in place of torch's."""
 
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
-        super().__init__(pair, prefix, canvas, passes, model=with_own_experts(pair.ours))
+    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, graphs: bool = False) -> None:
+        super().__init__(pair, prefix, canvas, passes, graphs=graphs, model=with_own_experts(pair.ours))
 
 
 Arm = ReferenceArm | OursArm
+FORMS: dict[str, dict[str, Any]] = {
+    "": {},
+    ", fp8 experts": {"form": "fp8"},
+    ", fp8 experts and dense": {"form": "fp8", "dense": "fp8"},
+    ", int4 experts, bf16 dense": {"form": "int4"},
+    ", int4 experts, 8-bit dense": {"form": "int4", "dense": "fp8"},
+}
 ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
-    "transformers, dynamic cache": lambda *given: ReferenceArm(*given, static=False),
-    "transformers, static cache, compiled": lambda *given: ReferenceArm(*given, static=True),
-    OURS: OursArm,
+    "transformers, dynamic cache": partial(ReferenceArm, static=False),
+    "transformers, static cache, compiled": partial(ReferenceArm, static=True),
+    **{f"{OURS}{name}": partial(OursArm, **form) for name, form in FORMS.items()},
+    **{f"{OURS}{name}, graphs": partial(OursArm, **form, graphs=True) for name, form in FORMS.items()},
     f"{OURS}, plain torch": TorchArm,
     f"{OURS}, bf16 experts by Triton": OwnExpertsArm,
-    f"{OURS}, fp8 experts": lambda *given: OursArm(*given, form="fp8"),
-    f"{OURS}, fp8 experts and dense": lambda *given: OursArm(*given, form="fp8", dense="fp8"),
-    f"{OURS}, int4 experts, bf16 dense": lambda *given: OursArm(*given, form="int4"),
-    f"{OURS}, int4 experts, 8-bit dense": lambda *given: OursArm(*given, form="int4", dense="fp8"),
+    f"{OURS}, bf16 experts by Triton, graphs": partial(OwnExpertsArm, graphs=True),
 }
 
 
@@ -324,7 +345,8 @@ def table(report: dict[str, Any]) -> str:
         f"copy {report['copy_gb_s']:.0f} GB/s",
         "",
         f"Parity, largest relative error at canvas {gate['canvas']}: one layer {gate['layer']:.1g}; end to end "
-        f"{forced:.1g} with the routing forced, {free:.1g} free; samplers agree: {gate['samplers_agree']}.",
+        f"{forced:.1g} with the routing forced, {free:.1g} free; samplers agree: {gate['samplers_agree']}. "
+        f"A replayed pass beside a plain one: {report['static']}.",
         "",
         "| canvas | arm | ms a pass | p5 | p95 | wall ms | speed-up | launches | kernels | syncs | peak GB | "
         "of copy bandwidth |",
@@ -421,6 +443,7 @@ def main() -> int:
         "on": [] if refused else pair.on,
         "refused": refused,
         "parity": gate,
+        "static": static_error(pair, prefix, arguments.canvas[0]),
         "timings": [],
         "scenes": {"form": arguments.scenes, "ms": {}, "peak_bytes": peak},
         "kernels": "not measured yet",
@@ -433,7 +456,7 @@ def main() -> int:
         write(arguments.out, report)
     if sound:
         model = OursArm.model(pair, arguments.scenes, "plain" if arguments.scenes == "plain" else "fp8")
-        for name, ms in play(Stage(model, model.forward), sizes):
+        for name, ms in play(Stage(model, static(model).forward), sizes):
             report["scenes"]["ms"][name] = ms
             write(arguments.out, report)
     report["kernels"] = gpu_kernels.roofline(pair.ours, arguments.canvas[0], arguments.context, report["copy_gb_s"])

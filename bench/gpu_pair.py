@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dgemma_engine import kernels
-from dgemma_engine.model import DiffusionGemma
+from dgemma_engine.graphs import CudaGraphs, Runner
+from dgemma_engine.model import DiffusionGemma, Rows
 from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
@@ -375,6 +376,35 @@ def samplers_agree(pair: Pair, canvas: int) -> bool:
         and torch.equal(done.canvas, arm.inputs["current_canvas"])
         and torch.equal(done.argmax, arm.inputs["argmax_canvas"])
     )
+
+
+def static(model: DiffusionGemma) -> Runner:
+    """What runs the passes of `model` over static memory: replayed on CUDA, one kernel after the other elsewhere."""
+    if model.device.type == "cuda":
+        return Runner(model, CudaGraphs())
+    return Runner(model)
+
+
+def static_error(pair: Pair, prefix: Tensor, canvas: int) -> str:
+    """The largest relative error of static passes, with a riding delta and without, or why there are none."""
+    model, errors = pair.ours, []
+    runner, ids, delta = static(model), random_ids(pair, canvas), random_ids(pair, 9)
+    caches = [model.new_cache(prefix.shape[1] + 64) for _ in range(2)]
+    try:
+        for cache in caches:
+            model.encode(prefix, cache)
+        for _ in range(3):
+            for riding in (True, False):
+                found, wanted = (
+                    run.forward([Rows(cache, delta, encoder=True, kept=True)] * riding + [Rows(cache, ids)])
+                    for run, cache in zip((runner, model), caches, strict=True)
+                )
+                errors += [relative_error(one, other) for one, other in zip(found, wanted, strict=True)]
+    except Exception as error:  # whatever a driver says: the other arms still count
+        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    finally:
+        runner.drop()
+    return f"{max(errors):.1g}" + ("" if runner.static == 6 else f", of {runner.static} passes in 6")
 
 
 def random_ids(pair: Pair, count: int) -> Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from attrs import Factory, evolve, field, frozen
 
-from . import heap, wire
+from . import graphs, heap, wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, prefix_ids
 from .checkpoints import find_checkpoint, no_instructions
 from .errors import EngineError
@@ -26,7 +26,7 @@ from .refine import refinement
 from .request import Options
 from .rewrite import Rewrite
 from .sampler import PINNED_SIGNALS, Schedule
-from .steps import Steps, drive
+from .steps import Forward, Steps, drive
 from .tokenizer import Tokenizer
 from .wire.model_name import AUTO, PRECISIONS
 
@@ -47,6 +47,8 @@ class Engine:
     window: int = DEFAULT_CONTEXT
     """Prefix tokens that there is memory for."""
     voice: Voice | None = field(default=Factory(lambda self: self._voice(), takes_self=True))
+    runner: Forward = field(default=Factory(lambda self: graphs.runner(self.model), takes_self=True))
+    """What runs the passes: the model, or on a GPU what replays them."""
 
     @classmethod
     def load(
@@ -79,6 +81,16 @@ class Engine:
         took = 1000 * (time.monotonic() - started)
         return cls(network, tokenizer, schedule, PrefixCache(network), took, template, window)
 
+    def relieve(self) -> None:
+        """Give back the memory that only makes passes faster."""
+        if isinstance(self.runner, graphs.Runner):
+            self.runner.drop()
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory beside the weights: of prefixes, and of their copies for replayed passes."""
+        return self.prefixes.size + (self.runner.size if isinstance(self.runner, graphs.Runner) else 0)
+
     @property
     def context(self) -> int:
         """Prefix tokens that a request may use: what the checkpoint was trained on, or a bound."""
@@ -109,7 +121,7 @@ class Engine:
             request = wire.Fill(0, text, "this checkpoint", **options, length=length, prompt=prompt)
         except ValueError as error:
             raise EngineError("request", str(error.args[0])) from None
-        return drive(self.model, self.filling(request, on_draft=on_draft), cancelled)
+        return drive(self.runner, self.filling(request, on_draft=on_draft), cancelled)
 
     @torch.inference_mode()
     def score(self, prefix: str, candidates: Sequence[str], suffix: str = "") -> list[float]:
@@ -118,7 +130,7 @@ class Engine:
         A checkpoint with a chat template is asked for a repair of what the candidates have in common; what it answers
         is compared.
         """
-        return drive(self.model, self.scoring(wire.Score(0, prefix, tuple(candidates), suffix)))
+        return drive(self.runner, self.scoring(wire.Score(0, prefix, tuple(candidates), suffix)))
 
     def filling(
         self,

@@ -15,6 +15,7 @@ from . import wire
 from .canvas import Canvas, stack
 from .healing import Healer
 from .model import DiffusionGemma
+from .polling import polled
 from .prefix_cache import Prefix
 from .request import Progress
 from .sampler import Denoising, Draws, Pass
@@ -146,12 +147,16 @@ class Passes:
         settled: dict[int, Settled] = {}
         active = list(range(len(canvases)))
         started = time.monotonic()
+        *riding, hidden = yield [*prefix.riding(), denoising.rows()]
+        if riding:
+            prefix.settle(riding[0])
         for number in range(1, remaining + 1):
-            *riding, hidden = yield [*prefix.riding(), denoising.rows()]
-            if riding:
-                prefix.settle(riding[0])
             self.number = number
-            state = denoising.take(hidden)
+            taken = denoising.take(hidden)
+            leaves = number == 1 and survivors is not None and survivors < len(active)
+            # Where it is known that canvases end here, the next pass waits for those that go on.
+            goes_on = number < min(remaining, max(self._most_passes(canvases[index]) for index in active))
+            state, ahead = yield from polled(taken, denoising if goes_on and not leaves else None)
             ends = ["converged" if done else "passes" for done in state.done.tolist()]
             for place, index in enumerate(active):
                 ids = state.readout[place].tolist()
@@ -161,23 +166,33 @@ class Passes:
             going = [
                 place
                 for place, index in enumerate(active)
-                if ends[place] != "converged" and number < sum(canvases[index].free) + SPARE_PASSES
+                if ends[place] != "converged" and number < self._most_passes(canvases[index])
             ]
-            if number == 1 and survivors is not None and survivors < len(active):
-                settled = {place: settled[place] for place in surest(state.entropy, denoising.free, survivors)}
+            if leaves:
+                assert survivors is not None
+                settled = {place: settled[place] for place in surest(taken.entropy, denoising.free, survivors)}
                 going = [place for place in going if place in settled]
             if going and self.progress.late:
                 for place in going:
                     settled[active[place]] = evolve(settled[active[place]], finish="deadline")
                 break
-            if not going:
+            if not going or number == remaining:
                 break
             if len(going) < len(active):
                 active = [active[place] for place in going]
-                denoising.keep(torch.tensor(going, device=self.model.device))
+                members = torch.tensor(going, device=self.model.device)
+                ahead = None if ahead is None else ahead[denoising.read_of(members)]
+                denoising.keep(members)
+            hidden = ahead
+            if hidden is None:
+                (hidden,) = yield [denoising.rows()]
         self.canvases += len(canvases)
         self.progress.spend("passes", started)
         return [settled[index] for index in sorted(settled)]
+
+    @staticmethod
+    def _most_passes(canvas: Canvas) -> int:
+        return sum(canvas.free) + SPARE_PASSES
 
     def show(self, settled: Settled, passes: int, whole: WholeTexts) -> None:
         """Emit a last draft: the canvas that was chosen, as it is offered."""

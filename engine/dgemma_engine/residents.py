@@ -267,7 +267,7 @@ def give_back() -> None:
 
 def _size(engine: Engine) -> int:
     tensors = [*engine.model.parameters(), *engine.model.buffers()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + engine.prefixes.size
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) + engine.size
 
 
 def _torch() -> Any:

@@ -150,6 +150,10 @@ class Denoising:
             self._signal = self._signal[members]
         self._locate()
 
+    def read_of(self, members: Tensor) -> Tensor:
+        """Which of the hidden states that a pass asks for belong to these canvases, `[R]`."""
+        return torch.isin(self._owners, members).nonzero().squeeze(-1)
+
     def _locate(self) -> None:
         read = torch.ones_like(self.free) if self.signal_at_pinned == "logits" else self.free
         self._rows = read.flatten().nonzero().squeeze(-1)

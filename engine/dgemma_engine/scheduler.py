@@ -15,15 +15,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import wire
 from .errors import EngineError
+from .lost import lost
 from .residents import Resident, Residents
 from .task_queue import TaskQueue
-from .tasks import Job, Task, failure
+from .tasks import Job, Task, failure, is_memory
 
 if TYPE_CHECKING:
+    from .engine import Engine
     from .model import Rows
 
 log = logging.getLogger(__name__)
@@ -127,7 +129,7 @@ class Scheduler:
             while self._turn():
                 pass
         except BaseException as error:
-            log.critical("the scheduler failed", exc_info=True)
+            log.critical("the scheduler failed: %s", error, exc_info=not isinstance(error, EngineError))
             with self._changed:
                 self._queue.closing = True
                 tasks = list(self._queue.tasks)
@@ -226,7 +228,7 @@ class Scheduler:
                     self._begin(task, resident)
             going = [task for task in tasks if task.parts is not None]
             if going:
-                self._forward(going, resident.loaded_engine.model)
+                self._forward(going, resident.loaded_engine)
 
     def _begin(self, task: Task, resident: Resident) -> None:
         self._queue.begin(task)
@@ -235,17 +237,18 @@ class Scheduler:
             resident.unload_s = task.job.request.idle_s
         self._advance(task, lambda: task.begin(resident.loaded_engine))
 
-    def _forward(self, tasks: list[Task], model: Any) -> None:
+    def _forward(self, tasks: list[Task], engine: Engine) -> None:
         wanted: list[list[Rows]] = [task.parts or [] for task in tasks]
         try:
-            hidden = model.forward([rows for parts in wanted for rows in parts])
+            hidden = engine.runner.forward([rows for parts in wanted for rows in parts])
         except Exception as error:
+            self._look_after(engine, error)
             if len(tasks) == 1:
                 self._end(tasks[0], failure(tasks[0], error))
                 return
             # One of them asks too much; alone it is known which.
             for task in tasks:
-                self._forward([task], model)
+                self._forward([task], engine)
             return
         is_pass = any(not rows.encoder for parts in wanted for rows in parts)
         self._passes += is_pass
@@ -256,10 +259,21 @@ class Scheduler:
             task.passes += any(not rows.encoder for rows in parts)
             self._advance(task, lambda task=task, mine=mine: task.advance(mine))
 
+    def _look_after(self, engine: Engine, error: Exception) -> None:
+        """After a failure, so that the next request does better.
+
+        Raises `EngineError("device")` where no request can, which ends the process: see `_run`.
+        """
+        if is_memory(error):
+            engine.relieve()
+        elif not isinstance(error, EngineError) and (end := lost(engine.model.device, error)) is not None:
+            raise end from error
+
     def _advance(self, task: Task, step: Callable[[], wire.Answer | None]) -> None:
         try:
             answer = step()
         except Exception as error:
+            self._look_after(self._resident(task).loaded_engine, error)
             answer = failure(task, error)
         if answer is not None:
             self._end(task, answer)

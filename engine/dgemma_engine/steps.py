@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Protocol, TypeAlias, TypeVar
 
 from torch import Tensor
 
 from .errors import EngineError
-from .model import DiffusionGemma, Rows
+from .model import Rows
 
 T = TypeVar("T")
 
@@ -19,7 +19,15 @@ Nothing that takes long happens between two yields. Closing it at any of them le
 """
 
 
-def drive(model: DiffusionGemma, steps: Steps[T], cancelled: Callable[[], bool] | None = None) -> T:
+class Forward(Protocol):
+    """What runs a pass: a `DiffusionGemma`, or what stands before it on some device."""
+
+    def forward(self, parts: Sequence[Rows], /) -> list[Tensor]:
+        """See `DiffusionGemma.forward`."""
+        ...
+
+
+def drive(model: Forward, steps: Steps[T], cancelled: Callable[[], bool] | None = None) -> T:
     """Run `steps` to the end, alone. Raises `EngineError("cancelled")` as soon as `cancelled` says so."""
     try:
         parts = next(steps)

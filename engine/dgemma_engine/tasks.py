@@ -154,7 +154,8 @@ def failure(task: Task, error: BaseException) -> wire.Failed:
     if isinstance(error, EngineError):
         return wire.Failed(id_, error.code, str(error))
     if is_memory(error):
-        return wire.Failed(id_, "memory", "not enough memory for this model or this text")
+        advice = "close what else takes memory, or name a smaller precision, like MODEL@int4"
+        return wire.Failed(id_, "memory", f"not enough memory for this model or this text: {advice}")
     summary = " ".join(f"{type(error).__name__}: {error}".split())
     return wire.Failed(id_, "internal", f"{summary}\n{''.join(traceback.format_exception(error))}")
 

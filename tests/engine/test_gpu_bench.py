@@ -15,6 +15,8 @@ ARMS = (
     "ours, int4 experts, 8-bit dense",
     "ours, fp8 experts",
     "ours, fp8 experts and dense",
+    "ours, graphs",
+    "ours, int4 experts, 8-bit dense, graphs",
     "transformers, dynamic cache",
 )
 
@@ -29,6 +31,7 @@ def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "gpu.json").read_text())
     assert report["parity"]["ok"]
     assert report["parity"]["samplers_agree"]
+    assert float(report["static"]) < 1e-4
     assert [(one["arm"], one["failure"]) for one in report["timings"]] == [(arm, None) for arm in ARMS]
     table = (tmp_path / "gpu.md").read_text()
     assert "Kernels that `ours` ran on: none." in table

@@ -82,7 +82,7 @@ def seen() -> Iterator[Seen]:
         return run(self, canvases, shrinks, prefix, *rest)
 
     def taken(self: Denoising, hidden: Tensor) -> Pass:
-        found.passes[-1].append(len(hidden))
+        found.passes[-1].append(len(self.canvas))
         return take(self, hidden)
 
     with mock.patch.object(Passes, "run", ran), mock.patch.object(Denoising, "take", taken):

@@ -16,12 +16,17 @@ class KVCache:
     Sliding layers keep everything too: a ring would force a full prefill after any edit further back than the
     window. Rows past `length` are scratch: a canvas is written there while it is attended to and never becomes
     part of the prefix.
+
+    `version` counts how often rows were taken back: who has a copy of rows learns by it which of them still hold.
     """
 
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, capacity: int = 256) -> None:
         self.device = device
         self.length = 0
         self.capacity = capacity
+        self.version = 0
+        self._cuts: list[tuple[int, int]] = []
+        """Versions and the lengths they began with, both increasing: a shorter one makes those before it pointless."""
         shapes = [(1, layer.kv_heads, capacity, layer.head_dim) for layer in config.layers]
         self._keys = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
         self._values = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
@@ -52,10 +57,20 @@ class KVCache:
         past_values = self._values[layer][:, :, start:at].expand(shape)
         return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
 
+    def rows(self, layer: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of positions `[start, stop)`, `[T, kv_heads, head_dim]`: views, to be read or written."""
+        keys, values = self._keys[layer], self._values[layer]
+        return keys[0, :, start:stop].transpose(0, 1), values[0, :, start:stop].transpose(0, 1)
+
+    def unchanged_since(self, version: int) -> int:
+        """How many of the first rows are what they were at `version`, as far as there were so many then."""
+        return next((length for number, length in self._cuts if number > version), self.length)
+
     def fork(self, length: int, rows: int = 0) -> KVCache:
         """A cache of its own with the first `length` tokens of this one, and memory for `rows` in all."""
         other = copy.copy(self)
         other.length = min(length, self.length)
+        other.version, other._cuts = 0, []
         other.capacity = max(rows, other.length)
         other._keys = [_copied(store, other.length, other.capacity) for store in self._keys]
         other._values = [_copied(store, other.length, other.capacity) for store in self._values]
@@ -74,7 +89,13 @@ class KVCache:
         """Forget everything from position `length` on."""
         if not 0 <= length <= self.length:
             raise ValueError(f"cannot truncate {self.length} cached tokens to {length}")
+        if length == self.length:
+            return
         self.length = length
+        self.version += 1
+        while self._cuts and self._cuts[-1][1] >= length:
+            self._cuts.pop()
+        self._cuts.append((self.version, length))
 
 
 def _copied(store: Tensor, length: int, capacity: int) -> Tensor:
