@@ -203,7 +203,7 @@ def test_doctor_shows_a_table_and_names_a_choice_that_is_gone(fresh_cli: Cli):
     shown = fresh_cli("doctor")
     assert shown.code == 0
     assert re.search(r"precision +weights +peak +window +canvas 64 +canvas 128 +canvas 256", shown.out)
-    assert re.search(r"int4 +17\.7 GB +20\.6 GB", shown.out)
+    assert re.search(r"int4 +15\.3 GB +17\.5 GB", shown.out)
     config = fresh_cli.home.folder / "config" / "dgemma-lsp"
     config.mkdir(parents=True)
     (config / "model.json").write_text(json.dumps({"model": "someone/gone"}))

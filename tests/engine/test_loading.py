@@ -248,7 +248,7 @@ def test_what_was_half_loaded_is_gone_when_memory_is_given_back(
 
 
 def test_a_model_can_leave_while_it_is_reported() -> None:
-    loaded = mock.Mock(**{"model.parameters.return_value": [], "model.buffers.return_value": [], "prefixes.size": 1})
+    loaded = mock.Mock(**{"model.parameters.return_value": [], "model.buffers.return_value": [], "size": 1})
 
     def leaving() -> residents.Resident:
         """Its engine is there only when it is asked for the first time."""
