@@ -63,6 +63,8 @@ class Training:
         self.export = self.out / "checkpoint"
         self.device = torch.device(arguments.device)
         self.started = time.monotonic()
+        self.updated = False
+        """Whether a step has been made, after which no failure is the compiler's."""
         self.stopping, self.parent = False, os.getppid()
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,6 +134,7 @@ class Training:
         self.muon.step()
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
+        self.updated = True
         values = canvas.item(), causal.item()
         if not all(map(math.isfinite, values)):
             raise SystemExit(f"step {step}: the loss is not finite; resume from the last saved state")
@@ -141,7 +144,7 @@ class Training:
         try:
             return self.losses(self.model, batch, temperature)
         except Exception as refusal:  # whatever a compiler says on a machine that nobody has seen before
-            if self.losses is losses or self.state["step"] > 1:
+            if self.losses is losses or self.updated:
                 raise
             print(f"without torch.compile: {str(refusal).splitlines()[0]:.200}", flush=True)
             self.losses = losses
