@@ -3,12 +3,13 @@
     python bench/gpu.py --full-shape                             # needs 62 GB of GPU memory, 100 with all arms
     python bench/gpu.py --shape small --device cpu               # the same code on any machine
 
-Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate: every
-layer on the reference's input, end to end with the reference's routing and with our own (in bf16 ties flip),
-and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the arms are
-timed in interleaved blocks of passes. transformers' static cache is wrong past the sliding window: it is timed,
-never compared. Ours runs on kernels where they prove right; one arm of it does not, one takes our grouped product for
-experts in bf16 in place of torch's, and those with quantised experts or dense layers share every other tensor.
+Both engines run in one process on the same storages; `gpu_pair.py` builds them. First a parity gate
+(`gpu_parity.py`): every layer on the reference's input, end to end with the reference's routing and with our own (in
+bf16 ties flip), and one pass of both samplers on the same logits and draws, whose canvases must be equal. Then the
+arms (`gpu_arms.py`) are timed in interleaved blocks of passes (`gpu_timing.py`). transformers' static cache is wrong
+past the sliding window: it is timed, never compared. Ours runs on kernels where they prove right; one arm of it does
+not, one takes our grouped product for experts in bf16 in place of torch's, and those with quantised experts or dense
+layers share every other tensor.
 
 Random weights route near-uniformly, the worst case for bytes, and never converge: read ms per pass, not
 quality. Ours with graphs pads every pass to a bucket and replays it; a check beside the gate compares that with a
@@ -20,300 +21,35 @@ publishes). Exit status 1 when the parity gate fails; 0 with one line where ther
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import platform
-import statistics
 import sys
-import time
-import warnings
-from collections import Counter
-from collections.abc import Callable
-from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
-from unittest import mock
+from typing import Any
 
-import attrs
 import torch
-from torch import Tensor
 
 # Runs from a bare checkout: a rented GPU machine installs nothing.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "engine"))
 
 from bench import gpu_kernels
+from bench.gpu_arms import ARMS, OursArm, static
 from bench.gpu_goals import GOALS, OURS, reached
-from bench.gpu_pair import (
-    NEVER,
-    SHAPES,
-    Pair,
-    ReferenceArm,
-    build,
-    denoising,
-    on_torch,
-    parity,
-    quantised,
-    random_ids,
-    raw_config,
-    static,
-    static_error,
-    with_own_experts,
-)
+from bench.gpu_pair import SHAPES, Pair, build, random_ids, raw_config
+from bench.gpu_parity import parity, static_error
 from bench.gpu_scenes import Sizes, Stage, peak_bytes, play
+from bench.gpu_timing import copy_bandwidth, time_canvas
 from bench.measure import machine
 from bench.results import publish
 from dgemma_engine import kernels
-from dgemma_engine.graphs import Runner
-from dgemma_engine.model import DiffusionGemma
-from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
-from dgemma_engine.model.load import DenseForm
-from dgemma_engine.model.quantized import Form
-from dgemma_engine.sampler import Schedule, SeededDraws
 
 FULL_GB_PER_PASS = 53.9
 """What a bf16 pass at canvas 256 and context 2048 moves at the full shape; smaller canvases a little less."""
 FULL_GB_RESIDENT = 62
-LAUNCHES = {
-    "cudaLaunchKernel",
-    "cudaLaunchKernelExC",
-    "cuLaunchKernel",
-    "cuLaunchKernelEx",
-    "cudaGraphLaunch",
-}
-BLOCKS = 5
-PROFILED = 3
 REACH = "gpu_reach"
-
-
-class OursArm:
-    """Our denoising run with every row free; experts in `form` and dense layers in `dense` are quantised for it.
-
-    With `graphs` each pass is replayed as on the way of a fill; without a GPU it runs over static memory as it is.
-    """
-
-    made: ClassVar[dict[tuple[Form, DenseForm], DiffusionGemma]] = {}
-
-    def __init__(
-        self,
-        pair: Pair,
-        prefix: Tensor,
-        canvas: int,
-        passes: int,
-        form: Form = "plain",
-        dense: DenseForm = "plain",
-        graphs: bool = False,
-        model: DiffusionGemma | None = None,
-    ) -> None:
-        model = self.model(pair, form, dense) if model is None else model
-        cache = model.new_cache(capacity=prefix.shape[1] + canvas)
-        model.encode(prefix, cache)
-        draws = SeededDraws(model.config.vocab_size, pair.device, seed=0)
-        self.run = denoising(model, cache, canvas, pair.device, Schedule(passes, confidence=NEVER), draws)
-        self.runner = static(model) if graphs else model
-        self.steps = 0
-
-    @classmethod
-    def model(cls, pair: Pair, form: Form, dense: DenseForm) -> DiffusionGemma:
-        """Made once; what arms have in common they share."""
-        if (form, dense) == ("plain", "plain"):
-            return pair.ours
-        if (form, dense) not in cls.made:
-            base = pair.ours if dense == "plain" else cls.model(pair, form, "plain")
-            cls.made[form, dense] = quantised(base, form if dense == "plain" else "plain", dense)
-        return cls.made[form, dense]
-
-    def step(self) -> None:
-        (hidden,) = self.runner.forward([self.run.rows()])
-        bool(self.run.take(hidden).done.all())  # the loop around it asks this after every pass, as generate does
-        self.steps += 1
-        if isinstance(self.runner, Runner) and self.steps > 2 and not self.runner.buckets:
-            raise RuntimeError("no pass was captured: the warning above says why")
-
-    def close(self) -> None:
-        if isinstance(self.runner, Runner):
-            self.runner.drop()
-
-
-class TorchArm(OursArm):
-    """Ours without a kernel of its own."""
-
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int) -> None:
-        with mock.patch.dict(GATHERS, clear=True):
-            super().__init__(pair, prefix, canvas, passes, model=on_torch(pair.ours))
-
-    def step(self) -> None:
-        with mock.patch.dict(GATHERS, clear=True):
-            super().step()
-
-
-class OwnExpertsArm(OursArm):
-    """Ours with its experts in bf16 on our grouped product in place of torch's."""
-
-    def __init__(self, pair: Pair, prefix: Tensor, canvas: int, passes: int, graphs: bool = False) -> None:
-        super().__init__(pair, prefix, canvas, passes, graphs=graphs, model=with_own_experts(pair.ours))
-
-
-Arm = ReferenceArm | OursArm
-FORMS: dict[str, dict[str, Any]] = {
-    "": {},
-    ", fp8 experts": {"form": "fp8"},
-    ", fp8 experts and dense": {"form": "fp8", "dense": "fp8"},
-    ", int4 experts, bf16 dense": {"form": "int4"},
-    ", int4 experts, 8-bit dense": {"form": "int4", "dense": "fp8"},
-}
-ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
-    "transformers, dynamic cache": partial(ReferenceArm, static=False),
-    "transformers, static cache, compiled": partial(ReferenceArm, static=True),
-    **{f"{OURS}{name}": partial(OursArm, **form) for name, form in FORMS.items()},
-    **{f"{OURS}{name}, graphs": partial(OursArm, **form, graphs=True) for name, form in FORMS.items()},
-    f"{OURS}, plain torch": TorchArm,
-    f"{OURS}, bf16 experts by Triton": OwnExpertsArm,
-    f"{OURS}, bf16 experts by Triton, graphs": partial(OwnExpertsArm, graphs=True),
-}
-
-
-@attrs.define
-class Timing:
-    """What was measured of one arm at one canvas: `device_ms` and `wall_ms` have one value per pass."""
-
-    arm: str
-    canvas: int
-    device_ms: list[float] = attrs.field(factory=list)
-    wall_ms: list[float] = attrs.field(factory=list)
-    launches: float = 0
-    kernels: float = 0
-    syncs: float = 0
-    peak_gb: float = 0
-    failure: str | None = None
-
-    def summary(self) -> dict[str, Any]:
-        numbers = {} if self.failure else {"device": spread(self.device_ms), "wall": spread(self.wall_ms)}
-        counts = {
-            "launches": self.launches,
-            "kernels": self.kernels,
-            "syncs": self.syncs,
-            "peak_gb": self.peak_gb,
-        }
-        return {"arm": self.arm, "canvas": self.canvas, **numbers, **counts, "failure": self.failure}
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    """Median and the 5th and 95th percentile."""
-    cuts = statistics.quantiles(values, n=20, method="inclusive")
-    return {"median": statistics.median(values), "p5": cuts[0], "p95": cuts[-1]}
-
-
-def time_canvas(pair: Pair, names: list[str], prefix: Tensor, canvas: int, warmup: int, passes: int) -> list[Timing]:
-    """Set up every arm, warm it up, count; then time blocks in turn. An arm that fails is left out."""
-    arms: dict[str, Arm] = {}
-    timings = [Timing(name, canvas) for name in names]
-    for timing in timings:
-        reset_peak(pair.device)
-        try:
-            arm = ARMS[timing.arm](pair, prefix, canvas, warmup + passes + 2 * PROFILED + 1)
-            for _ in range(warmup):
-                arm.step()
-            timing.syncs = count_syncs(arm, pair.device)
-            timing.launches, timing.kernels = count_launches(arm, pair.device)
-        except Exception as error:  # a compiler or a full card may fail one arm; the others still count
-            timing.failure = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-            print(f"{timing.arm}, canvas {canvas}: {timing.failure}", file=sys.stderr)
-        else:
-            arms[timing.arm] = arm
-            timing.peak_gb = peak_gb(pair.device)
-    for block in range(BLOCKS):
-        for timing in timings:
-            if timing.arm in arms:
-                share = passes * (block + 1) // BLOCKS - passes * block // BLOCKS
-                time_block(arms[timing.arm], timing, share, pair.device)
-    for arm in arms.values():
-        arm.close()
-    return timings
-
-
-def time_block(arm: Arm, timing: Timing, passes: int, device: torch.device) -> None:
-    """Wall clock around each pass, which ends in a read of its stop flag; device time between events."""
-    events = []
-    for _ in range(passes):
-        start = time.perf_counter()
-        if device.type == "cuda":
-            pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-            pair[0].record()
-            arm.step()
-            pair[1].record()
-            events.append(pair)
-        else:
-            arm.step()
-        timing.wall_ms.append(1e3 * (time.perf_counter() - start))
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-        timing.device_ms += [begin.elapsed_time(end) for begin, end in events]
-    else:
-        timing.device_ms += timing.wall_ms[-passes:]
-
-
-def count_syncs(arm: Arm, device: torch.device) -> float:
-    """Times a pass makes the host wait for the GPU, as torch's sync debug mode sees it."""
-    if device.type != "cuda":
-        return 0
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            for _ in range(PROFILED):
-                arm.step()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-    return sum("synchroniz" in str(warning.message) for warning in caught) / PROFILED
-
-
-def count_launches(arm: Arm, device: torch.device) -> tuple[float, float]:
-    """Launch calls and kernels a pass: a captured graph is one launch of many kernels."""
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if device.type == "cuda":
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities) as profile:
-        for _ in range(PROFILED):
-            arm.step()
-    events = profile.events() or []
-    names = Counter(event.name for event in events)
-    kernels = [event.name for event in events if str(event.device_type).endswith("CUDA")]
-    kernels = [name for name in kernels if not name.startswith(("Mem", "gpu_", "ProfilerStep"))]
-    return sum(names[name] for name in LAUNCHES) / PROFILED, len(kernels) / PROFILED
-
-
-def copy_bandwidth(device: torch.device) -> float:
-    """GB/s of a large copy within the device's memory, bytes read and written counted: the median of 20."""
-    size = 2**30 if device.type == "cuda" else 2**26
-    source = torch.randint(255, (size,), dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    seconds = []
-    for _ in range(25):
-        synchronize(device)
-        start = time.perf_counter()
-        target.copy_(source)
-        synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return 2 * size / statistics.median(seconds[5:]) / 1e9
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def reset_peak(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-def peak_gb(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0
 
 
 def environment(pair: Pair) -> dict[str, str]:

@@ -14,7 +14,8 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from bench.gpu_pair import NEVER, random_tensor, static
+from bench.gpu_arms import NEVER, static
+from bench.gpu_pair import random_tensor
 from dgemma_engine import kernels
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows
 from dgemma_engine.model.config import ModelConfig
