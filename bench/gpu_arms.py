@@ -13,12 +13,13 @@ from torch import Tensor
 
 from bench.gpu_goals import OURS
 from bench.gpu_pair import Pair, on_torch, quantised, with_own_experts
+from dgemma_engine.draws import Draws, SeededDraws
 from dgemma_engine.graphs import CudaGraphs, Runner
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.load import DenseForm
 from dgemma_engine.model.quantized import Form
-from dgemma_engine.sampler import Denoising, Draws, Schedule, SeededDraws
+from dgemma_engine.sampler import Denoising, Schedule
 
 NEVER = 1e-9
 """A confidence (nats) that no pass reaches."""

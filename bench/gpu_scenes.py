@@ -17,6 +17,7 @@ from torch import Tensor
 from bench.gpu_arms import NEVER, static
 from bench.gpu_pair import random_tensor
 from dgemma_engine import kernels
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows
 from dgemma_engine.model.config import ModelConfig
 from dgemma_engine.model.experts import Experts
@@ -24,7 +25,7 @@ from dgemma_engine.model.packing import group_size, quantize_fp8
 from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
 from dgemma_engine.model.sources import DENSE
 from dgemma_engine.prefix_cache import CHUNK_ROWS
-from dgemma_engine.sampler import Denoising, Schedule, SeededDraws
+from dgemma_engine.sampler import Denoising, Schedule
 
 CONTEXT = 2048
 WINDOW = 8192

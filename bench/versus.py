@@ -13,8 +13,9 @@ from transformers import DiffusionGemmaForBlockDiffusion
 from transformers.utils import logging
 
 from dgemma_engine.checkpoints import find_checkpoint
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.model import DiffusionGemma, load_model
-from dgemma_engine.sampler import Denoising, Schedule, SeededDraws
+from dgemma_engine.sampler import Denoising, Schedule
 
 from .measure import Spread
 

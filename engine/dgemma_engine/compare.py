@@ -20,11 +20,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .draws import SeededDraws
 from .engine import Engine
 from .errors import EngineError
 from .model import DiffusionGemma, KVCache, Rows
 from .residents import best_device
-from .sampler import Denoising, Schedule, SeededDraws
+from .sampler import Denoising, Schedule
 
 BATCHES = (1, 2, 4)
 TOKENS = 32

@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 from . import wire
 from .beam import Beam, Part, holes_of, merged
 from .canvas import CHARS_PER_TOKEN_AT_MOST, build_canvas, draft_ids, prefix_ids
+from .draws import SeededDraws
 from .errors import EngineError
 from .holes import JOIN_TOKENS, RANKED_SUFFIX_TOKENS, ROLLS, SURVIVORS, plans
 from .likelihood import log_likelihoods
@@ -20,7 +21,6 @@ from .passes import Passes, Settled, WholeTexts
 from .prefix_cache import Prefix, PrefixCache
 from .prompts.infill import InfillPrompt, Opening
 from .request import Options, Progress
-from .sampler import SeededDraws
 from .steps import Steps
 from .tokenizer import Tokenizer
 

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from . import wire
 from .canvas import Canvas, stack
+from .draws import Draws
 from .healing import Healer
 from .model import DiffusionGemma
 from .polling import polled
 from .prefix_cache import Prefix
 from .request import Progress
-from .sampler import Denoising, Draws, Pass
+from .sampler import Denoising, Pass
 from .steps import Steps
 from .tokenizer import Tokenizer
 

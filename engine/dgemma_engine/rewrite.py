@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 
 from . import wire
 from .canvas import CHARS_PER_TOKEN_AT_MOST, Canvas
+from .draws import SeededDraws
 from .errors import EngineError
 from .model import DiffusionGemma
 from .passes import Passes, WholeTexts
@@ -24,7 +25,6 @@ from .prefix_cache import Prefix, PrefixCache
 from .prompts.chat import Turn
 from .prompts.rewrite import Passage, rewrite_ids
 from .request import Options, Progress
-from .sampler import SeededDraws
 from .steps import Steps
 from .tokenizer import Tokenizer
 

@@ -15,11 +15,9 @@ from attrs import define, field, frozen
 from attrs import validators as check
 from torch import Tensor
 
-from .draws import Draws, SeededDraws
+from .draws import Draws
 from .model import DiffusionGemma, KVCache, Rows
 from .reading import Reader
-
-__all__ = ["PINNED_SIGNALS", "Denoising", "Draws", "Pass", "PinnedSignal", "Schedule", "SeededDraws", "accept"]
 
 PinnedSignal = Literal["zero", "embedding", "logits"]
 """Self-conditioning at pinned rows: nothing, the token's own embedding, or what the model made of the row."""

@@ -13,12 +13,12 @@ from attrs import evolve
 from torch import Tensor
 
 from dgemma_engine import fill, graphs, scheduler, wire
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
 from dgemma_engine.graphs import GRAPHS, PATIENCE, Runner
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows, load_model
 from dgemma_engine.model.arena import Extent, arena_bytes
-from dgemma_engine.sampler import SeededDraws
 from dgemma_engine.wire import Hole, MaskedText
 
 from .gate import Gate

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.healing import Healer
-from dgemma_engine.sampler import Denoising, Schedule, SeededDraws
+from dgemma_engine.sampler import Denoising, Schedule
 from dgemma_engine.tokenizer import Tokenizer
 
 from .test_infill import load

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.engine import DEFAULT_PASSES, read_schedule
 from dgemma_engine.errors import EngineError
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
-from dgemma_engine.sampler import PINNED_SIGNALS, Denoising, Schedule, SeededDraws, accept
+from dgemma_engine.sampler import PINNED_SIGNALS, Denoising, Schedule, accept
 
 VOCAB = 10
 FILLER = 9

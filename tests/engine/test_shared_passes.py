@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from dgemma_engine import fill
+from dgemma_engine.draws import SeededDraws
 from dgemma_engine.engine import Engine
-from dgemma_engine.sampler import SeededDraws
 
 from .gate import Gate
 from .office import OpenOffice

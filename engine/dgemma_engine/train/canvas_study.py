@@ -7,9 +7,10 @@ from attrs import define, evolve, frozen
 from torch import Tensor
 
 from ..canvas import Canvas, prefix_ids
+from ..draws import SeededDraws
 from ..engine import Engine
 from ..model import KVCache
-from ..sampler import Denoising, SeededDraws
+from ..sampler import Denoising
 from .tasks import Item
 
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from dgemma_engine import kernels
+from dgemma_engine.draws import Draws, SeededDraws
 from dgemma_engine.kernels import attention as attending
 from dgemma_engine.kernels import gated, norms, rotary, row_statistics
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
 from dgemma_engine.model import attention as plain
 from dgemma_engine.model.experts import Experts
-from dgemma_engine.sampler import Denoising, Draws, Pass, Schedule, SeededDraws
+from dgemma_engine.sampler import Denoising, Pass, Schedule
 
 ALL = [
     "norms",
