@@ -45,6 +45,7 @@ from bench.measure import machine
 from bench.results import publish
 from dgemma_engine import kernels
 from dgemma_engine.model.config import parse_config
+from dgemma_engine.model.load import FORMS
 
 FULL_GB_PER_PASS = 53.9
 """What a bf16 pass at canvas 256 and context 2048 moves at the full shape; smaller canvases a little less."""
@@ -128,9 +129,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--passes", type=int, default=100, help="timed, per arm and canvas")
     parser.add_argument("--warmup", type=int, default=20, help="passes before them")
     parser.add_argument("--arms", choices=list(ARMS), nargs="+", default=list(ARMS))
-    parser.add_argument(
-        "--scenes", choices=["int4", "fp8", "plain"], default="int4", help="of their experts, beside 8-bit dense layers"
-    )
+    parser.add_argument("--scenes", choices=list(FORMS), default="int4", help="the precision that scenes are played in")
     return parser.parse_args()
 
 
@@ -160,7 +159,7 @@ def main() -> int:
     sizes = Sizes() if cuda else Sizes(arguments.context, arguments.context, rounds=arguments.passes, settle=0)
     # Before anything else lies in the memory.
     config = parse_config(raw_config(SHAPES[arguments.shape]))
-    peak = peak_bytes(config, arguments.scenes, device, sizes) if cuda and arguments.scenes != "plain" else None
+    peak = peak_bytes(config, arguments.scenes, device, sizes) if cuda and arguments.scenes != "bf16" else None
     pair = build(SHAPES[arguments.shape], device, getattr(torch, arguments.dtype))
     prefix = random_ids(pair, arguments.context)
     gate, refused = parity(pair, prefix, arguments.canvas[0]), None
@@ -181,7 +180,7 @@ def main() -> int:
         "parity": gate,
         "static": static_error(pair, prefix, arguments.canvas[0]),
         "timings": [],
-        "scenes": {"form": arguments.scenes, "ms": {}, "peak_bytes": peak},
+        "scenes": {"precision": arguments.scenes, "ms": {}, "peak_bytes": peak},
         "kernels": "not measured yet",
     }
     sound = report["parity"]["ok"] and report["parity"]["samplers_agree"]
@@ -191,7 +190,7 @@ def main() -> int:
         report["timings"] += [timing.summary() for timing in timings]
         write(arguments.out, report)
     if sound:
-        model = OursArm.model(pair, arguments.scenes, "plain" if arguments.scenes == "plain" else "fp8")
+        model = OursArm.model(pair, *FORMS[arguments.scenes])
         for name, ms in play(Stage(model, static(model).forward), sizes):
             report["scenes"]["ms"][name] = ms
             write(arguments.out, report)

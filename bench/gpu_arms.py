@@ -17,8 +17,7 @@ from dgemma_engine.draws import Draws, SeededDraws
 from dgemma_engine.graphs import CudaGraphs, Runner
 from dgemma_engine.model import DiffusionGemma
 from dgemma_engine.model.attention import GATHERS
-from dgemma_engine.model.load import DenseForm
-from dgemma_engine.model.quantized import Form
+from dgemma_engine.model.quantized import DenseForm, Form
 from dgemma_engine.sampler import Denoising, Schedule
 
 NEVER = 1e-9
@@ -138,7 +137,7 @@ FORMS: dict[str, dict[str, Any]] = {
     ", fp8 experts": {"form": "fp8"},
     ", fp8 experts and dense": {"form": "fp8", "dense": "fp8"},
     ", int4 experts, bf16 dense": {"form": "int4"},
-    ", int4 experts, 8-bit dense": {"form": "int4", "dense": "fp8"},
+    ", int4 experts, 8-bit dense": {"form": "int4", "dense": "int8"},
 }
 ARMS: dict[str, Callable[[Pair, Tensor, int, int], Arm]] = {
     "transformers, dynamic cache": partial(ReferenceArm, static=False),

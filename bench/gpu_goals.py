@@ -40,15 +40,15 @@ def reached(report: dict[str, Any]) -> dict[str, Spread | float]:
     if rivals and isinstance(mine, Spread):
         found["bf16_speedup"] = min(spread.p50 for spread in rivals) / mine.p50
     played = report["scenes"]
-    form = "bf16" if played["form"] == "plain" else played["form"]
+    precision = played["precision"]
     scenes = {name: Spread.of(ms) for name, ms in played["ms"].items()}
-    found |= {f"{form}_{name}": scenes[name] for name in ("keystroke", "prefill") if name in scenes}
+    found |= {f"{precision}_{name}": scenes[name] for name in ("keystroke", "prefill") if name in scenes}
     for canvas in (64, 256):
         one, four = (scenes.get(f"canvas{canvas}_batch{count}") for count in (1, 4))
         if one and four:
-            found[f"{form}_batch4_canvas{canvas}"] = four.p50 / one.p50
+            found[f"{precision}_batch4_canvas{canvas}"] = four.p50 / one.p50
     if played["peak_bytes"]:
-        found[f"{form}_peak"] = played["peak_bytes"] / 1e9
+        found[f"{precision}_peak"] = played["peak_bytes"] / 1e9
     return found
 
 

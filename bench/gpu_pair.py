@@ -19,9 +19,9 @@ from dgemma_engine.model.attention import GATHERS
 from dgemma_engine.model.config import parse_config
 from dgemma_engine.model.experts import Experts
 from dgemma_engine.model.joined import Joined, join_projections
-from dgemma_engine.model.load import DenseForm, stored_name
-from dgemma_engine.model.packing import group_size, quantize_fp8
-from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
+from dgemma_engine.model.load import stored_name
+from dgemma_engine.model.packing import group_size
+from dgemma_engine.model.quantized import DenseForm, Form, QuantizedLinear, empty_bank, quantize
 from dgemma_engine.model.sources import DENSE
 
 FULL = {
@@ -164,10 +164,11 @@ def quantised(model: DiffusionGemma, form: Form, dense: DenseForm = "plain") -> 
                     bank.put(expert, 0, quantize(wide[expert], form))
                 delattr(module, bank_name)
                 module.add_module(bank_name, bank)
-        elif DENSE.fullmatch(f"{name}.weight") and dense == "fp8":
+        elif DENSE.fullmatch(f"{name}.weight") and dense != "plain":
             owner, _, last = name.rpartition(".")
             weight = module.get_parameter("weight")
-            copied.get_submodule(owner).add_module(last, QuantizedLinear(*quantize_fp8(weight), weight.dtype))
+            values, scales = quantize(weight, dense)
+            copied.get_submodule(owner).add_module(last, QuantizedLinear(values, scales, weight.dtype))
         if isinstance(module, Joined) and dense != "plain":
             module.matrix = None
     if kernels.usable(copied.device):

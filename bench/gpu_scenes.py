@@ -21,8 +21,9 @@ from dgemma_engine.draws import SeededDraws
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows
 from dgemma_engine.model.config import ModelConfig
 from dgemma_engine.model.experts import Experts
-from dgemma_engine.model.packing import group_size, quantize_fp8
-from dgemma_engine.model.quantized import Form, QuantizedLinear, empty_bank, quantize
+from dgemma_engine.model.load import FORMS, Precision
+from dgemma_engine.model.packing import group_size
+from dgemma_engine.model.quantized import QuantizedLinear, empty_bank, quantize
 from dgemma_engine.model.sources import DENSE
 from dgemma_engine.prefix_cache import CHUNK_ROWS
 from dgemma_engine.sampler import Denoising, Schedule
@@ -148,7 +149,7 @@ def play(stage: Stage, sizes: Sizes) -> Iterator[tuple[str, list[float]]]:
             yield f"canvas{canvas}_batch{count}", together(stage, sizes, canvas, count)
 
 
-def peak_bytes(config: ModelConfig, form: Form, device: torch.device, sizes: Sizes) -> int:
+def peak_bytes(config: ModelConfig, precision: Precision, device: torch.device, sizes: Sizes) -> int:
     """Of a model with nothing beside it: a full window is encoded and a free canvas denoised for three passes.
 
     The second of them is captured.
@@ -156,7 +157,7 @@ def peak_bytes(config: ModelConfig, form: Form, device: torch.device, sizes: Siz
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    model = random_model(config, form, device)
+    model = random_model(config, precision, device)
     stage = Stage(model, static(model).forward)
     cache = model.new_cache(sizes.window + config.canvas_length)
     stage.encode(stage.ids(sizes.window), cache)
@@ -168,8 +169,9 @@ def peak_bytes(config: ModelConfig, form: Form, device: torch.device, sizes: Siz
     return torch.cuda.max_memory_allocated()
 
 
-def random_model(config: ModelConfig, form: Form, device: torch.device) -> DiffusionGemma:
-    """A bf16 model with experts in `form`, all of a layer's alike, and dense layers in fp8, from the beginning."""
+def random_model(config: ModelConfig, precision: Precision, device: torch.device) -> DiffusionGemma:
+    """Experts, all of a layer's alike, and dense layers are quantised as `precision` says from the beginning."""
+    form, dense = FORMS[precision]
     with torch.device("meta"):
         model = DiffusionGemma(config)
     for name, value in [*model.named_parameters(), *model.named_buffers()]:
@@ -185,8 +187,8 @@ def random_model(config: ModelConfig, form: Form, device: torch.device) -> Diffu
             module.add_module(last, bank)
         elif DENSE.fullmatch(name):
             above, _, layer = owner.rpartition(".")
-            values = quantize_fp8(random_tensor(name, value.shape, device, torch.bfloat16))
-            model.get_submodule(above).add_module(layer, QuantizedLinear(*values, torch.bfloat16))
+            values, scales = quantize(random_tensor(name, value.shape, device, torch.bfloat16), dense)
+            model.get_submodule(above).add_module(layer, QuantizedLinear(values, scales, torch.bfloat16))
         elif last in module._buffers:
             module.register_buffer(last, torch.ones(value.shape, dtype=torch.bfloat16, device=device))
         else:

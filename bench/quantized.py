@@ -21,15 +21,18 @@ from dgemma_engine.canvas import prefix_ids
 from dgemma_engine.checkpoints import find_checkpoint
 from dgemma_engine.engine import Engine
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
-from dgemma_engine.model.load import DenseForm, Precision
+from dgemma_engine.model.load import Precision
+from dgemma_engine.model.quantized import DenseForm
 
 FORMS: list[tuple[Precision, DenseForm]] = [
     ("bf16", "plain"),
     ("bf16", "fp8"),
+    ("bf16", "int8"),
     ("fp8", "plain"),
     ("fp8", "fp8"),
     ("int4", "plain"),
     ("int4", "fp8"),
+    ("int4", "int8"),
 ]
 """Of experts and of dense layers."""
 

@@ -14,6 +14,7 @@ from .conftest import Cli
 FORM = {
     "experts one by one": "float32",
     "fp8": "fp8",
+    "int8 beside experts": "float32",
     "int4": "int4",
     "int4 everywhere": "int4",
     "nvfp4": "nvfp4",

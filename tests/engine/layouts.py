@@ -22,7 +22,15 @@ from torch import Tensor
 EXPERTS = re.compile(r"(model\.decoder\.layers\.\d+\.experts)\.(gate_up_proj|down_proj)")
 LINEAR = re.compile(r"model\.decoder\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.\w+_proj|experts\.\d+\.\w+_proj)")
 DENSE = re.compile(r"model\.decoder\.layers\.\d+\.(mlp\.\w+_proj|experts\.\d+\.\w+_proj)")
+BESIDE = re.compile(r"model\.decoder\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.\w+_proj)")
 ALONE = re.compile(r"model\.decoder\.layers\.\d+\.experts\.\d+\.\w+_proj")
+
+FORMATS = {
+    "FP8_DYNAMIC": "float-quantized",
+    "W8A8": "int-quantized",
+    "W4A16": "pack-quantized",
+    "NVFP4A16": "nvfp4-pack-quantized",
+}
 
 Layout = Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], dict[str, Tensor]]]
 """Weights by stored name to what the file holds, and to what those come to when they are unpacked."""
@@ -47,8 +55,7 @@ def unfused(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def packed(preset: str, pattern: re.Pattern[str]) -> Layout:
     """A preset scheme of compressed-tensors for the linears that `pattern` matches."""
     scheme: QuantizationScheme = preset_name_to_scheme(preset, ["Linear"])
-    format_name = {"FP8_DYNAMIC": "float-quantized", "W4A16": "pack-quantized", "NVFP4A16": "nvfp4-pack-quantized"}
-    compressor: Any = BaseCompressor.get_value_from_registry(format_name[preset])
+    compressor: Any = BaseCompressor.get_value_from_registry(FORMATS[preset])
     assert scheme.weights is not None
     if preset == "W4A16":
         scheme.weights.group_size = 32
@@ -100,6 +107,7 @@ def modelopt(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, T
 LAYOUTS: dict[str, Layout] = {
     "experts one by one": lambda tensors: (unfused(tensors), unfused(tensors)),
     "fp8": packed("FP8_DYNAMIC", LINEAR),
+    "int8 beside experts": packed("W8A8", BESIDE),
     "int4": packed("W4A16", ALONE),
     "int4 everywhere": packed("W4A16", LINEAR),
     "nvfp4": packed("NVFP4A16", DENSE),

@@ -17,8 +17,9 @@ from torch import Tensor
 from dgemma_engine.errors import EngineError
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
 from dgemma_engine.model.load import Precision
-from dgemma_engine.model.packing import quantize_fp8
+from dgemma_engine.model.packing import quantize_fp8, quantize_int8
 from dgemma_engine.model.quantized import QuantizedLinear
+from dgemma_engine.model.recode import Smaller
 from dgemma_engine.quantized_cache import make_quantized
 
 from .reference import Oracle
@@ -87,9 +88,9 @@ def test_one_forward_over_both_sides(tiny_checkpoint: Path, tmp_path: Path) -> N
         assert torch.allclose(model.logits(hidden), ours(model), atol=1e-4)
 
 
-@pytest.mark.parametrize("precision", ["fp8", "int4"])
+@pytest.mark.parametrize(("precision", "quantized"), [("fp8", quantize_fp8), ("int4", quantize_int8)])
 def test_what_is_quantised_on_the_way_is_merged_before(
-    tiny_checkpoint: Path, tmp_path: Path, precision: Precision
+    tiny_checkpoint: Path, tmp_path: Path, precision: Precision, quantized: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> None:
     save_adapter(tiny_checkpoint, tmp_path, **SCOPES["the decoder's attention and MLP"])
     merged = load_model(tiny_checkpoint, torch.float32, adapter=tmp_path)
@@ -98,16 +99,16 @@ def test_what_is_quantised_on_the_way_is_merged_before(
     assert "layers.0.self_attn.q_proj.linear" in found, "the encoder has no adapter, and its rows a change of their own"
     for name, linear in found.items():
         wide: Any = merged.get_submodule(name)
-        assert all(torch.equal(*pair) for pair in zip(quantize_fp8(wide.weight), linear.buffers(), strict=True)), name
+        assert all(torch.equal(*pair) for pair in zip(quantized(wide.weight), linear.buffers(), strict=True)), name
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("precision", [None, "fp8"])
+@pytest.mark.parametrize(("stored", "precision"), [("fp8", None), ("fp8", "fp8"), ("int4", None), ("int4", "int4")])
 def test_what_is_stored_in_8_bits_keeps_them_and_the_whole_change(
-    tiny_checkpoint: Path, tmp_path: Path, scope: str, precision: Precision | None
+    tiny_checkpoint: Path, tmp_path: Path, scope: str, stored: Smaller, precision: Precision | None
 ) -> None:
     """Rounded to the same steps again, most of a change would be gone."""
-    small = make_quantized(tiny_checkpoint, "fp8", tmp_path / "small")
+    small = make_quantized(tiny_checkpoint, stored, tmp_path / "small")
     wide, adapter = load_model(small, torch.float32), tmp_path / "adapter"
     save_adapter(tiny_checkpoint, adapter, **SCOPES[scope])
     found = load_model(small, torch.float32, precision=precision, adapter=adapter)

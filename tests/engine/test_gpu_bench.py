@@ -25,7 +25,7 @@ def test_every_arm_is_timed_after_the_parity_gate(tmp_path: Path) -> None:
     few = ["--canvas", "32", "--context", "40", "--passes", "2", "--warmup", "1"]
     small = ["--shape", "small", "--device", "cpu", "--dtype", "float32", *few]
     script = str(ROOT / "bench" / "gpu.py")
-    command = [sys.executable, script, *small, "--scenes", "plain", "--out", str(tmp_path), "--arms", *ARMS]
+    command = [sys.executable, script, *small, "--scenes", "bf16", "--out", str(tmp_path), "--arms", *ARMS]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr[-2000:]
     report = json.loads((tmp_path / "gpu.json").read_text())

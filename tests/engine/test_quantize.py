@@ -103,7 +103,7 @@ def test_the_error_of_each_layer_is_told(source: Path, precision: Smaller) -> No
         off = sum(float((widened[name] - weight).square().sum()) for name, weight in zip(mine, weights, strict=True))
         whole = sum(float(weight.square().sum()) for weight in weights)
         assert one.dense == pytest.approx((off / whole) ** 0.5, rel=1e-4)
-        assert 0 < one.dense < 0.03
+        assert 0 < one.dense < (0.03 if precision == "fp8" else 0.01)
         wide: Any = plain.get_submodule(f"layers.{one.layer}.experts").get_parameter("down_proj")
         found = torch.stack([banks(small)[f"layers.{one.layer}.experts.down_proj"][expert] for expert in range(4)])
         assert one.down == pytest.approx(float((found - wide).norm() / wide.norm()), rel=1e-4)

@@ -20,14 +20,14 @@ CONVERTS = (8, 9)
 
 
 def run(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
-    """Rows `[…, in]`, e4m3 `values` `[out, in]`, fp32 `scales` `[out, 1]` → `[…, out]`; see `QuantizedLinear`."""
+    """Rows `[…, in]`, 8-bit `values` `[out, in]`, fp32 `scales` `[out, 1]` → `[…, out]`; see `QuantizedLinear`."""
     columns, depth = values.shape
     flat = x.reshape(-1, depth).contiguous()
     count = len(flat)
     out = torch.empty(count, columns, dtype=x.dtype, device=x.device)
     rows = next((height for height in ROWS if count <= height), ROWS[-1])
     # Tiles of the same weights are neighbours, and find them in the cache.
-    converts = _converts(x.device)
+    converts = values.dtype == torch.int8 or _converts(x.device)
     _product[(triton.cdiv(count, rows), triton.cdiv(columns, COLUMNS))](
         flat,
         values if converts else values.view(torch.uint8),

@@ -16,21 +16,21 @@ from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
 from .joined import join_projections
-from .packing import group_size, quantize_fp8
+from .packing import group_size
 from .progress import Progress
-from .quantized import Form, Quantized, QuantizedLinear, empty_bank, quantize
+from .quantized import DenseForm, Form, Quantized, QuantizedLinear, empty_bank, quantize
 from .sources import BANKS, DENSE, Matrix, Plain, find_bank, find_matrix, refused
 from .stored import Stored, read_tensors
 
 Precision = Literal["bf16", "fp8", "int4"]
-DenseForm = Literal["plain", "fp8"]
 FORMS: dict[Precision, tuple[Form, DenseForm]] = {
     "bf16": ("plain", "plain"),
     "fp8": ("fp8", "fp8"),
-    "int4": ("int4", "fp8"),
+    "int4": ("int4", "int8"),
 }
 """Of the experts, which are nine tenths of the weights, and of the linear layers beside them (`sources.DENSE`). All
 else is held in the model's dtype."""
+IN_8_BITS = ("fp8", "int8")
 DECODER = "model.decoder."
 ENCODER_SCALAR = "model.encoder.language_model.layers.{}.layer_scalar"
 STAGE = 1 << 26
@@ -50,8 +50,9 @@ def load_model(
 
     `dtype` None keeps the stored one, bf16 where the checkpoint is quantised. `precision` None keeps experts and dense
     layers as they are stored (4-bit dense layers are widened); else they are widened or quantised on the way, see
-    `FORMS`. `dense` says otherwise of the dense layers alone. `adapter` is a folder with a LoRA in PEFT's format, which
-    is merged before anything is quantised. Vision tensors are skipped unread. `on_progress` hears which share of the
+    `FORMS`. `dense` says otherwise of the dense layers alone; where 8 bits are asked for, what is stored in 8 bits of
+    either form stays in those. `adapter` is a folder with a LoRA in PEFT's format, which is merged before anything is
+    quantised. Vision tensors are skipped unread. `on_progress` hears which share of the
     bytes is loaded. Beside the model one matrix is in memory at a time. Raises `EngineError("checkpoint")` naming the
     file, tensor or field that is wrong.
     """
@@ -138,8 +139,9 @@ class _Filling:
         unmerged = []
         for name, matrix in self.plan.dense.items():
             held: Form = (dense or matrix.form) if DENSE.fullmatch(name) else "plain"
-            _place(model, name, self._in_8_bits(name, matrix) if held == "fp8" else self._wide(name, matrix))
-            if held == matrix.form == "fp8":
+            small = held in IN_8_BITS
+            _place(model, name, self._in_8_bits(name, matrix, held) if small else self._wide(name, matrix))
+            if small and matrix.form in IN_8_BITS:
                 unmerged.append(name)
         for name, experts in self.plan.banks.items():
             _place(model, name, self._bank(experts, form or self._stored_form(experts)))
@@ -155,13 +157,15 @@ class _Filling:
             return self._merged(name, matrix, torch.float32 if self._is_changed(name) else dtype).to(dtype)
         return self._read(matrix, dtype)
 
-    def _in_8_bits(self, name: str, matrix: Matrix) -> QuantizedLinear:
+    def _in_8_bits(self, name: str, matrix: Matrix, form: Form) -> QuantizedLinear:
+        """In `form`, but for what is in 8 bits already: rounded a second time it would lose more and gain no room."""
         dtype = self._dtype(matrix)
-        if matrix.form == "fp8":
+        if matrix.form in IN_8_BITS:
             values, scales = (part.to(self.device) for part in matrix.parts())
             self.progress.add(matrix.size)
             return QuantizedLinear(values, scales.contiguous(), dtype)
-        return QuantizedLinear(*quantize_fp8(self._merged(name, matrix, torch.float32)), dtype)
+        values, scales = quantize(self._merged(name, matrix, torch.float32), form)
+        return QuantizedLinear(values, scales, dtype)
 
     def _is_changed(self, name: str) -> bool:
         return self.adapter is not None and name in self.adapter.decoder

@@ -1,4 +1,4 @@
-"""Weights in fewer bits: int4 in groups, fp8 by the row, and NVFP4, to and from floating point.
+"""Weights in fewer bits: int4 in groups, int8 and fp8 by the row, and NVFP4, to and from floating point.
 
 Two 4-bit values share a byte, the first one in the lower half. That is how compressed-tensors and modelopt store them
 too (an int32 of the former is eight such values on a little-endian machine), so stored bytes are used as they are.
@@ -15,6 +15,7 @@ from torch import Tensor
 GROUP = 64
 """Values that share a scale in what is quantised here."""
 INT4_ZERO = 8
+INT8_LARGEST = 127.0
 FP8_LARGEST = 448.0
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """The magnitudes of a 4-bit float; the fourth bit is the sign. Source: OCP Microscaling Formats, FP4."""
@@ -71,14 +72,18 @@ def dequantize_int4(packed: Tensor, scales: Tensor, dtype: torch.dtype) -> Tenso
 
 def quantize_fp8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """`[..., out, in]` → e4m3 of the same shape, scales fp32 `[..., out, 1]` that bf16 can hold."""
-    weight = weight.float()
-    scales = (weight.abs().amax(dim=-1, keepdim=True) / FP8_LARGEST).to(torch.bfloat16).float()
-    scales = scales.where(scales > 0, 1.0)
-    return (weight / scales).clamp_(-FP8_LARGEST, FP8_LARGEST).to(torch.float8_e4m3fn), scales
+    scaled, scales = _by_the_row(weight, FP8_LARGEST)
+    return scaled.to(torch.float8_e4m3fn), scales
 
 
-def dequantize_fp8(values: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
-    """The inverse of `quantize_fp8`."""
+def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """`[..., out, in]` → int8 of the same shape, scales fp32 `[..., out, 1]` that bf16 can hold; symmetric."""
+    scaled, scales = _by_the_row(weight, INT8_LARGEST)
+    return scaled.round_().to(torch.int8), scales
+
+
+def dequantize_rows(values: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+    """The inverse of `quantize_fp8` and of `quantize_int8`."""
     return (values.float() * scales).to(dtype)
 
 
@@ -86,6 +91,14 @@ def dequantize_nvfp4(packed: Tensor, scales: Tensor, rows: Tensor, dtype: torch.
     """Packed E2M1 `[..., out, in / 2]`, scales e4m3 `[..., out, in / 16]`, `rows` fp32 `[..., out, 1]`."""
     magnitudes = torch.tensor((*E2M1, *(-value for value in E2M1)), device=packed.device)
     return _scaled(magnitudes[unpack_nibbles(packed).long()], scales.float() * rows).to(dtype)
+
+
+def _by_the_row(weight: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """fp32 between ± `largest` `[..., out, in]`, and what a row is to be multiplied by `[..., out, 1]`."""
+    weight = weight.float()
+    scales = (weight.abs().amax(dim=-1, keepdim=True) / largest).to(torch.bfloat16).float()
+    scales = scales.where(scales > 0, 1.0)
+    return (weight / scales).clamp_(-largest, largest), scales
 
 
 def _scaled(values: Tensor, scales: Tensor) -> Tensor:

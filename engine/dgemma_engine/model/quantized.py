@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from . import packing
 
-Form = Literal["plain", "fp8", "int4", "nvfp4"]
-"""How a matrix is held: `plain` is floating point, the others are those of `packing`."""
-
+Form = Literal["plain", "fp8", "int8", "int4", "nvfp4"]
+"""How a matrix is held: `plain` is floating point, the others are those of `packing`. Of experts none is `int8`."""
+DenseForm = Literal["plain", "fp8", "int8"]
+"""Of linear layers that every row goes through."""
 
 LinearKernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Rows `[…, in]`, e4m3 weights `[out, in]` and their scales `[out, 1]`, to their product `[…, out]`."""
+"""Rows `[…, in]`, e4m3 or int8 weights `[out, in]` and their scales `[out, 1]`, to their product `[…, out]`."""
 
 
 class Quantized(nn.Module):
@@ -61,7 +62,7 @@ class Fp8(Quantized):
 
     def __getitem__(self, expert: int) -> Tensor:
         values, scales = self.parts
-        return packing.dequantize_fp8(values[expert], scales[expert], self.dtype)
+        return packing.dequantize_rows(values[expert], scales[expert], self.dtype)
 
 
 class NvFp4(Quantized):
@@ -76,7 +77,7 @@ class NvFp4(Quantized):
 class QuantizedLinear(nn.Module):
     """A linear layer without a bias whose weight `[out, in]` stays in 8 bits; what it multiplies does not.
 
-    Buffers: `values` `[out, in]` e4m3, `scales` `[out, 1]` fp32, of which each row has one.
+    Buffers: `values` `[out, in]` e4m3 or int8, `scales` `[out, 1]` fp32, of which each row has one.
     """
 
     values: Tensor
@@ -95,7 +96,7 @@ class QuantizedLinear(nn.Module):
     @property
     def wide(self) -> Tensor:
         """The weight `[out, in]` in the model's dtype."""
-        return packing.dequantize_fp8(self.values, self.scales, self.dtype)
+        return packing.dequantize_rows(self.values, self.scales, self.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows `[…, in]` → `[…, out]`."""
@@ -120,6 +121,13 @@ def empty_bank(
     return NvFp4(shape, dtype, (new(width // 2, torch.uint8), scales, new(1, torch.float32)))
 
 
+QUANTIZE: dict[Form, Callable[[Tensor], tuple[Tensor, ...]]] = {
+    "int4": packing.quantize_int4,
+    "int8": packing.quantize_int8,
+    "fp8": packing.quantize_fp8,
+}
+
+
 def quantize(weight: Tensor, form: Form) -> tuple[Tensor, ...]:
-    """`weight` `[out, in]` as the parts of a bank of `form`, which is `int4` or `fp8`."""
-    return packing.quantize_int4(weight) if form == "int4" else packing.quantize_fp8(weight)
+    """`weight` `[out, in]` as the parts of a bank or of a linear layer of `form`, which is neither plain nor NVFP4."""
+    return QUANTIZE[form](weight)

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import EngineError
 from . import packing
 from .config import ModelConfig, read_config
-from .load import DECODER, FORMS
+from .load import DECODER, FORMS, IN_8_BITS
 from .progress import Progress
 from .quantized import Form, quantize
 from .sources import BANKS, DENSE, WIDE, Matrix, Plain, find_bank, refused
@@ -109,7 +109,7 @@ def _write(writer: Writer, parts: list[_Part], device: torch.device, progress: P
         values, scales = quantize(wide, part.form)
         for key, value in _stored(part, values, scales):
             writer.write(key, value)
-        widen = packing.dequantize_int4 if part.form == "int4" else packing.dequantize_fp8
+        widen = packing.dequantize_int4 if part.form == "int4" else packing.dequantize_rows
         off[part.kind] += float((widen(values, scales, torch.float32) - wide).square().sum())
         size[part.kind] += float(wide.square().sum())
         progress.add(part.matrix.size)
@@ -148,9 +148,9 @@ def _copied(stored: Stored) -> Planned:
 
 def _planned(part: _Part) -> list[Planned]:
     rows, width = part.matrix.shape
-    if part.form == "fp8":
+    if part.form in IN_8_BITS:
         return [
-            Planned(f"{part.name}.weight", torch.float8_e4m3fn, (rows, width)),
+            Planned(f"{part.name}.weight", torch.int8 if part.form == "int8" else torch.float8_e4m3fn, (rows, width)),
             Planned(f"{part.name}.weight_scale", torch.bfloat16, (rows, 1)),
         ]
     return [
@@ -162,7 +162,7 @@ def _planned(part: _Part) -> list[Planned]:
 
 def _stored(part: _Part, values: Tensor, scales: Tensor) -> list[tuple[str, Tensor]]:
     """What `_planned` plans."""
-    if part.form == "fp8":
+    if part.form in IN_8_BITS:
         return [(f"{part.name}.weight", values), (f"{part.name}.weight_scale", scales.to(torch.bfloat16))]
     return [
         (f"{part.name}.weight_packed", values.view(torch.int32)),
@@ -213,18 +213,22 @@ def _quantization(config: ModelConfig, precision: Smaller) -> dict[str, Any]:
     }
 
 
+FORMATS: dict[Form, str] = {"fp8": "float-quantized", "int8": "int-quantized", "int4": "pack-quantized"}
+
+
 def _group(form: Form, size: int, targets: list[str]) -> dict[str, Any]:
     weights: dict[str, Any] = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": size}
     activations: dict[str, Any] | None = None
-    if form == "fp8":
-        weights = {"num_bits": 8, "type": "float", "strategy": "channel", "group_size": None}
-        activations = {"num_bits": 8, "type": "float", "strategy": "token", "dynamic": True, "symmetric": True}
+    if form in IN_8_BITS:
+        bits = {"num_bits": 8, "type": "int" if form == "int8" else "float"}
+        weights = {**bits, "strategy": "channel", "group_size": None}
+        activations = {**bits, "strategy": "token", "dynamic": True, "symmetric": True}
     return {
         "targets": targets,
         "weights": {**weights, "symmetric": True, "dynamic": False},
         "input_activations": activations,
         "output_activations": None,
-        "format": "float-quantized" if form == "fp8" else "pack-quantized",
+        "format": FORMATS[form],
     }
 
 

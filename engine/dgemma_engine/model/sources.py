@@ -3,6 +3,7 @@
 A plain checkpoint has `….weight`, and experts fused in three dimensions. Quantised ones have a matrix for every expert
 (`experts.7.gate_proj`, `up_proj`, `down_proj`) and, in place of each weight,
 - compressed-tensors float-quantized: `weight` e4m3, `weight_scale` a row or one for all;
+- compressed-tensors int-quantized: `weight` int8, with the same scales, of dense layers alone;
 - compressed-tensors pack-quantized: `weight_packed` int32, eight values each, `weight_scale` a group, `weight_shape`;
 - compressed-tensors nvfp4-pack-quantized: `weight_packed` uint8, `weight_scale` e4m3,
   `weight_global_scale` to divide by;
@@ -28,6 +29,7 @@ from .quantized import Form
 from .stored import Stored
 
 WIDE = ("BF16", "F16", "F32")
+EIGHT: dict[str, Form] = {"F8_E4M3": "fp8", "I8": "int8"}
 
 
 class Matrix(Protocol):
@@ -94,12 +96,12 @@ class Plain:
 
 
 @frozen
-class Float8:
-    """e4m3 with a scale for each row, or one for all."""
+class Eight:
+    """e4m3 or int8 with a scale for each row, or one for all."""
 
     stored: Stored
     scale: Stored
-    form: Form = "fp8"
+    form: Form
     group: int = 1
 
     @property
@@ -115,7 +117,7 @@ class Float8:
         return self.stored.read(), scale
 
     def widened(self, parts: tuple[Tensor, ...], dtype: torch.dtype) -> Tensor:
-        return packing.dequantize_fp8(parts[0], parts[1], dtype)
+        return packing.dequantize_rows(parts[0], parts[1], dtype)
 
 
 @frozen
@@ -195,6 +197,9 @@ def find_bank(
         names = [f"{prefix}.{expert}.{one}.weight" for one in made_of]
         found = [find_matrix(tensors, one, (height, shape[2])) for one in names]
         missing += [one for one, matrix in zip(names, found, strict=True) if matrix is None]
+        for one, matrix in zip(names, found, strict=True):
+            if matrix is not None and matrix.form == "int8":
+                raise refused(f"{one} is int8; of experts fp8, int4 and NVFP4 are run, and what is not quantised")
         experts.append([matrix for matrix in found if matrix is not None])
     # None at all: it was rather the bank that was meant.
     return experts, [name] if len(missing) == count * len(made_of) else missing
@@ -220,7 +225,7 @@ def find_matrix(tensors: Mapping[str, Stored], name: str, shape: tuple[int, ...]
     elif stored.kind in WIDE:
         found = Plain(stored)
     if found is None:
-        kinds = "bf16, fp16 and fp32 weights are run, and fp8, int4 and NVFP4 ones with their scales"
+        kinds = "bf16, fp16 and fp32 weights are run, and fp8, int8, int4 and NVFP4 ones with their scales"
         raise refused(f"{stored.name} is {stored.type_name}; {kinds}")
     if tuple(found.shape) != shape:
         raise refused(f"{stored.name} is {list(found.shape)}, config.json asks for {list(shape)}")
@@ -230,10 +235,10 @@ def find_matrix(tensors: Mapping[str, Stored], name: str, shape: tuple[int, ...]
 def _quantized(stored: Stored, scale: Stored, whole: Stored | None, divides: bool) -> Matrix | None:
     """The matrix of weights and scales that fit each other."""
     kinds = stored.kind, scale.kind
-    if kinds[0] == "F8_E4M3" and kinds[1] in WIDE:
+    if kinds[0] in EIGHT and kinds[1] in WIDE:
         if scale.count not in (1, stored.rows):
             raise refused(f"{scale.name} is {list(scale.shape)}; only a scale for each row, or one for all, is run")
-        return Float8(stored, scale)
+        return Eight(stored, scale, EIGHT[kinds[0]])
     found: Matrix | None = None
     if kinds[0] == "I32" and kinds[1] in WIDE:
         found = Packed4(stored, scale)

@@ -60,8 +60,8 @@ def build(capability: int) -> None:
     gated.gated(new(ROWS, 2112), new(ROWS, 2112))
     with mock.patch.object(linear, "_converts", return_value=capability >= 89):
         for rows in linear.ROWS:
-            values, scales = new(2112, WIDTH, dtype=torch.float8_e4m3fn), new(2112, 1, dtype=torch.float32)
-            linear.run(new(rows, WIDTH), values, scales)
+            for kind in (torch.float8_e4m3fn, torch.int8):
+                linear.run(new(rows, WIDTH), new(2112, WIDTH, dtype=kind), new(2112, 1, dtype=torch.float32))
     for size, read, kv_heads in ((256, 32, 8), (512, 18, 2)):
         angles = new(1, ROWS, 1, size), new(1, ROWS, 1, size)
         rotary.turn(new(1, ROWS, read, size), (16, kv_heads), new(size), new(size), angles, EPS)

@@ -15,15 +15,15 @@ from dgemma_engine import kernels
 from dgemma_engine.kernels import linear
 from dgemma_engine.model import Rows, load_model
 from dgemma_engine.model.load import Precision
-from dgemma_engine.model.packing import quantize_fp8
-from dgemma_engine.model.quantized import QuantizedLinear
+from dgemma_engine.model.quantized import Form, QuantizedLinear, quantize
 
 
-def made(out: int, width: int, dtype: torch.dtype, generator: torch.Generator) -> QuantizedLinear:
+def made(out: int, width: int, dtype: torch.dtype, generator: torch.Generator, form: Form = "fp8") -> QuantizedLinear:
     """Rows of very different sizes, one of them zero."""
     weight = torch.randn(out, width, generator=generator) * torch.logspace(-3, 3, out)[:, None]
     weight[out // 2] = 0
-    return QuantizedLinear(*quantize_fp8(weight), dtype)
+    values, scales = quantize(weight, form)
+    return QuantizedLinear(values, scales, dtype)
 
 
 @settings(max_examples=30, deadline=None)
@@ -33,13 +33,14 @@ def made(out: int, width: int, dtype: torch.dtype, generator: torch.Generator) -
     out=st.sampled_from([1, 16, 63, 64, 96, 130]),
     width=st.sampled_from([1, 16, 64, 80, 129, 200]),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
+    form=st.sampled_from(["fp8", "int8"]),
     seed=st.integers(0, 1000),
 )
 def test_is_the_product_with_the_widened_weight(
-    shape: list[int], rows: int, out: int, width: int, dtype: torch.dtype, seed: int
+    shape: list[int], rows: int, out: int, width: int, dtype: torch.dtype, form: Form, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    layer = made(out, width, dtype, generator)
+    layer = made(out, width, dtype, generator, form)
     x = torch.randn(*shape[:1], rows, width, generator=generator).to(dtype)
     with torch.inference_mode():
         found = linear.run(x, layer.values, layer.scales)
