@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("build/nano/evaluation.json"), help="evaluate --out")
     parser.add_argument("--former", type=Path, help="evaluate --out of the checkpoint that is replaced")
     parser.add_argument("--study", type=Path, help="study --out")
+    parser.add_argument("--demo", type=Path, help="the table of bench.demo_pair")
     parser.add_argument("--passes", type=int, default=8, help="as the evaluation ran")
     arguments = parser.parse_args()
     target = find_checkpoint("nano").folder
@@ -45,6 +46,7 @@ def main() -> None:
         read(arguments.rows),
         read(arguments.former) if arguments.former else [],
         read(arguments.study) if arguments.study else {},
+        arguments.demo.read_text(encoding="utf-8") if arguments.demo else "",
         (arguments.corpus / "SOURCES.md").read_text(encoding="utf-8"),
         arguments.passes,
     )
@@ -69,6 +71,7 @@ def write_card(
     rows: list[dict[str, Any]],
     former: list[dict[str, Any]],
     study: dict[str, list[dict[str, Any]]],
+    demo: str,
     sources: str,
     passes: int,
 ) -> str:
@@ -108,6 +111,7 @@ def write_card(
         passes=passes,
         quality=quality_table(rows, former),
         study=study_tables(study),
+        demo=demo.strip(),
         sources=sources.split("\n", 1)[1].strip(),
     )
 

@@ -32,6 +32,8 @@ BROKEN = ("JSON closers, broken elsewhere", "Markdown closers, broken elsewhere"
 LONGER = ("Python identifiers", "Python rest of line")
 TEMPERATURES = ((0.4, 0.8), (0.2, 0.4), (0.1, 0.1), (1.0, 1.0))
 TYPED = (0, 2, 8, 16, 32)
+STOPS = ((1, 0.005), (1, 0.05), (1, 0.2), (1, 0.5), (1, 100.0), (0, 0.05))
+"""Passes that must have said the same before, and the mean entropy (nats) below which a canvas may stop."""
 
 
 def task(name: str) -> Task:
@@ -65,6 +67,14 @@ def study_temperature(engine: Engine, holes: Holes, passes: int) -> Iterator[Row
         other = evolve(engine, schedule=evolve(engine.schedule, t_min=low, t_max=high))
         for name in (*CLOSERS, *LONGER):
             yield {"setting": f"{high:g} to {low:g}", **by_fill(other, name, holes[name], passes)}
+
+
+def study_stop(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
+    for stability, confidence in STOPS:
+        other = evolve(engine, schedule=evolve(engine.schedule, stability=stability, confidence=confidence))
+        for name in (*CLOSERS, *LONGER):
+            setting = f"{stability} the same, below {confidence:g}"
+            yield {"setting": setting, **by_fill(other, name, holes[name], passes)}
 
 
 def study_length(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
@@ -124,6 +134,7 @@ STUDIES = {
     "Hole length": study_length,
     "Ranking closers": study_ranking,
     "Passes": study_passes,
+    "When a canvas stops": study_stop,
     "Self-conditioning at pinned rows": study_pinned_signal,
     "Temperature": study_temperature,
     "Read-out at the last pass": study_last_pass,
@@ -137,6 +148,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("build/corpus"))
     parser.add_argument("--count", type=int, default=60, help="holes a task")
     parser.add_argument("--passes", type=int, default=8)
+    parser.add_argument("--only", choices=list(STUDIES), nargs="+", default=list(STUDIES), help="some of the studies")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--pause", type=Path, help="while this file exists the study sleeps")
     parser.add_argument("--out", type=Path, default=Path("build/nano/study.json"), help="rewritten after every study")
@@ -148,9 +160,9 @@ def main() -> None:
         one.name: items(one, list(texts[one.kind].values()), engine.tokenizer, arguments.count, seed=1) for one in TASKS
     }
     found: dict[str, list[Row]] = {}
-    for title, study in STUDIES.items():
+    for title in arguments.only:
         found[title] = []
-        for row in study(engine, holes, arguments.passes):
+        for row in STUDIES[title](engine, holes, arguments.passes):
             found[title].append(row)
             print(title, json.dumps(row), flush=True)
             while arguments.pause is not None and arguments.pause.exists():
