@@ -113,9 +113,12 @@ def attend_work(model: DiffusionGemma, kind: str, one: Attention, rows: int, len
     def make() -> tuple[Run, Run]:
         query, keys, values = given(model, 1, rows, one.heads, one.head_dim), given(model, *shape), given(model, *shape)
         keys = keys * one.head_dim**-0.5
-        return lambda: attention.attend(query, keys, values), lambda: plain_gather(query, keys, values, None)
+        # A replayed pass brings one.
+        mask = torch.zeros(1, rows, length, dtype=model.dtype, device=model.device)
+        return lambda: attention.attend(query, keys, values, mask), lambda: plain_gather(query, keys, values, mask)
 
-    moved = 2 * one.head_dim * (rows * one.heads + one.kv_heads * length) * model.embed_tokens.weight.element_size()
+    values = 2 * one.head_dim * (rows * one.heads + one.kv_heads * length) + rows * length
+    moved = values * model.embed_tokens.weight.element_size()
     return Work(f"attention, heads of {one.head_dim}, {length} keys", moved, make)
 
 

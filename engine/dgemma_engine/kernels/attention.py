@@ -1,8 +1,9 @@
 """Attention for heads of up to 512, which the fused kernels that torch brings refuse.
 
-A canvas' rows see the whole prefix from `start` on and the whole canvas: there is no mask. The query heads of a group
-share their keys, so they are one block of rows: keys and values are read once for all of them. A narrow canvas has few
-such blocks: then the keys are split as well, so that the card is full, and a second kernel joins the splits.
+A mask says who sees whom where not everybody sees everything: in a replayed pass, whose prefix is padded, and in the
+encoder. The query heads of a group share their keys, so they are one block of rows: keys and values are read once for
+all of them. A narrow canvas has few such blocks: then the keys are split as well, so that the card is full, and a
+second kernel joins the splits.
 """
 
 from __future__ import annotations
@@ -22,13 +23,11 @@ STEP = 32
 """Keys at a time, loaded one step ahead: with heads of 512 just what the shared memory of a small card holds."""
 
 
-def attend(
-    query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor | None = None, firsts: Tensor | None = None
-) -> Tensor:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
     """`query` `[B, T, heads, hd]`, `keys` and `values` `[B, kv_heads, S, hd]` → `[B, T, heads, hd]`.
 
-    Scores are not scaled; hd is a power of two, 16 or more. `lengths` and `firsts` `[B]`, int32: where the keys of a
-    member end and begin, read on the device; without them all S count.
+    Scores are not scaled; hd is a power of two, 16 or more. `mask` `[T, S]`, `[B, T, S]` or `[B, 1, S]` is added to
+    them, −∞ included; without it all S count.
     """
     batch, rows, heads, size = query.shape
     kv_heads, length = keys.shape[1:3]
@@ -37,6 +36,7 @@ def attend(
     blocks = triton.cdiv(rows * group, height)
     splits = max(1, min(PROGRAMS // (blocks * kv_heads * batch), length // LEAST, MOST))
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    added = query if mask is None else mask.expand(batch, rows, length)
     # What a split has gathered, not yet divided, and its largest score and sum of exponentials.
     shape = (batch, rows, heads, splits) if splits > 1 else (0,)
     gathered = torch.empty(*shape, size, dtype=torch.float32, device=query.device)
@@ -49,19 +49,18 @@ def attend(
         gathered,
         tops,
         totals,
-        query if lengths is None else lengths,
-        query if firsts is None else firsts,
+        added,
         *query.stride()[:3],
         *keys.stride()[:3],
         *values.stride()[:3],
+        *added.stride()[:3],
         *(rows, heads, length, splits),
         GROUP=group,
         SIZE=size,
         HEIGHT=height,
         KEYS=STEP,
         SPLIT=splits > 1,
-        BOUND=lengths is not None,
-        SHIFTED=firsts is not None,
+        MASKED=mask is not None,
         # The interpreter multiplies bf16 wrongly.
         DOT={torch.bfloat16: tl.bfloat16, torch.float16: tl.float16}.get(query.dtype, tl.float32)
         if query.is_cuda
@@ -84,8 +83,7 @@ def _attend(
     gathered_out,
     tops,
     totals,
-    lengths,
-    firsts,
+    mask,
     query_member,
     query_row,
     query_head,
@@ -95,6 +93,9 @@ def _attend(
     value_member,
     value_head,
     value_row,
+    mask_member,
+    mask_row,
+    mask_key,
     rows,
     heads,
     length,
@@ -104,21 +105,14 @@ def _attend(
     HEIGHT: tl.constexpr,
     KEYS: tl.constexpr,
     SPLIT: tl.constexpr,
-    BOUND: tl.constexpr,
-    SHIFTED: tl.constexpr,
+    MASKED: tl.constexpr,
     DOT: tl.constexpr,
 ):
     head, split = (tl.program_id(1) // splits).to(tl.int64), tl.program_id(1) % splits
     member = tl.program_id(2).to(tl.int64)
-    first = 0
-    last = length
-    if SHIFTED:
-        first = tl.load(firsts + member).to(tl.int32)
-    if BOUND:
-        last = tl.load(lengths + member).to(tl.int32)
-    size = tl.cdiv(tl.cdiv(last - first, splits), KEYS) * KEYS
-    begin = first + split * size
-    end = tl.minimum(begin + size, last)
+    size = tl.cdiv(tl.cdiv(length, splits), KEYS) * KEYS
+    begin = split * size
+    end = tl.minimum(begin + size, length)
     place = tl.program_id(0) * HEIGHT + tl.arange(0, HEIGHT)
     real = place < rows * GROUP
     row, one = (place // GROUP).to(tl.int64), head * GROUP + place % GROUP
@@ -134,10 +128,15 @@ def _attend(
         spot = keys + member * key_member + head * key_head + key[:, None] * key_row + column[None, :]
         seen = tl.load(spot, mask=there[:, None], other=0.0).to(DOT)
         score = tl.dot(asked, tl.trans(seen))
+        if MASKED:
+            spot = mask + member * mask_member + row[:, None] * mask_row + key[None, :] * mask_key
+            score += tl.load(spot, mask=real[:, None] & there[None, :], other=0.0).to(tl.float32)
         score = tl.where(there[None, :], score, -float("inf"))
         higher = tl.maximum(top, tl.max(score, axis=1))
-        share = tl.exp(score - higher[:, None])
-        shrink = tl.exp(top - higher)
+        # A row may see none of the keys so far.
+        level = tl.where(higher == -float("inf"), 0.0, higher)
+        share = tl.exp(score - level[:, None])
+        shrink = tl.exp(top - level)
         total = total * shrink + tl.sum(share, axis=1)
         spot = values + member * value_member + head * value_head + key[:, None] * value_row + column[None, :]
         held = tl.load(spot, mask=there[:, None], other=0.0).to(DOT)

@@ -20,6 +20,7 @@ from ..model.experts import MLP, Experts
 from ..model.experts import gated as plain_gated
 from ..model.layers import Between, Layer
 from ..model.quantized import Quantized, QuantizedLinear
+from ..model.static import MASKED
 from . import Grouped, attention, experts, gated, linear, norms, rotary, row_statistics
 
 ROWS = 5
@@ -170,10 +171,11 @@ def _attention(model: DiffusionGemma) -> Iterator[Family]:
             keys = keys * one.head_dim**-0.5
             found, wanted = attention.attend(query, keys, values), plain_gather(query, keys, values, None)
             errors.append(_off([found], [wanted]))
-            first, last = 3, count - 9
-            limits = (torch.full((1,), at, dtype=torch.int32, device=model.device) for at in (last, first))
-            wanted = plain_gather(query, keys[:, :, first:last], values[:, :, first:last], None)
-            errors.append(_off([attention.attend(query, keys, values, *limits)], [wanted]))
+            # As in a replayed pass: what is padding lies between the canvas and the prefix, or behind that.
+            mask = torch.zeros(1, ROWS, count, dtype=model.dtype, device=model.device)
+            mask[:, :, 7:31] = mask[:, :, count - 9 :] = MASKED
+            wanted = plain_gather(query, keys, values, mask)
+            errors.append(_off([attention.attend(query, keys, values, mask)], [wanted]))
         return max(errors)
 
     def switch(size: int, on: bool) -> None:

@@ -6,7 +6,6 @@ in), V is normalised without a weight, and in full layers V is the raw key proje
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
@@ -51,8 +50,8 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-high, low], dim=-1) * sin
 
 
-Gather = Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-"""`gather` without a mask."""
+Gather = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""`gather`, or a kernel in its place."""
 
 GATHERS: dict[tuple[torch.device, torch.dtype, int], Gather] = {}
 """Kernels that gather in torch's place, by device, dtype and head size for which they were proved in this process.
@@ -64,28 +63,19 @@ FUSED = 256
 """The largest head that torch's flash kernel takes on a GPU; its other fused kernel takes more, and is slower."""
 
 
-def gather(
-    query: Tensor,
-    keys: Tensor,
-    values: Tensor,
-    mask: Tensor | None,
-    lengths: Tensor | None = None,
-    firsts: Tensor | None = None,
-) -> Tensor:
+def kernel_for(device: torch.device, dtype: torch.dtype, head_dim: int) -> Gather | None:
+    """What gathers in the place of torch, where that has no fast kernel for such heads."""
+    return GATHERS.get((device, dtype, head_dim)) if head_dim > FUSED else None
+
+
+def gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
     """Attention of `query` `[B, T, heads, hd]` to `keys`, `values` `[B, kv_heads, S, hd]`, in the query's shape.
 
     `mask` `[T, S]`, or `[B, 1, S]` for all rows of a member alike, is added to the scores; None lets everybody see
-    everything. `lengths` and `firsts` `[B]`, int32, on the device: where the keys of a member end and begin, for
-    callers who cannot know it without waiting for the device.
+    everything.
     """
-    limited = lengths is not None or firsts is not None
-    kernel = GATHERS.get((query.device, query.dtype, query.shape[-1]))
-    if kernel is not None and mask is None and (query.shape[-1] > FUSED or limited):
-        return kernel(query, keys, values, lengths, firsts)
-    if limited:
-        within = _within(query, keys, lengths, firsts)
-        mask = within if mask is None else mask + within
-    return plain_gather(query, keys, values, mask)
+    kernel = kernel_for(query.device, query.dtype, query.shape[-1])
+    return (kernel or plain_gather)(query, keys, values, mask)
 
 
 def plain_gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -106,17 +96,6 @@ def plain_gather(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | Non
     else:
         out = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=1.0)
     return out.reshape(batch, heads, rows, head_dim).transpose(1, 2)
-
-
-def _within(query: Tensor, keys: Tensor, lengths: Tensor | None, firsts: Tensor | None) -> Tensor:
-    """What is added to the scores, `[B, 1, S]`, so that keys before `firsts` and from `lengths` on are not seen."""
-    place = torch.arange(keys.shape[2], device=keys.device)
-    seen = torch.ones(len(query), 1, keys.shape[2], dtype=torch.bool, device=keys.device)
-    if lengths is not None:
-        seen = seen & (place < lengths[:, None, None])
-    if firsts is not None:
-        seen = seen & (place >= firsts[:, None, None])
-    return torch.zeros(seen.shape, dtype=query.dtype, device=keys.device).masked_fill_(~seen, -math.inf)
 
 
 class RMSNorm(nn.Module):

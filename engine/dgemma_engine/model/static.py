@@ -7,6 +7,7 @@ never waits. Rows of padding come out as anything, and nobody who is real sees t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -15,12 +16,16 @@ from attrs import define, field, frozen
 from torch import Tensor
 
 from .arena import Arena, Extent
-from .attention import rotation
-from .config import LayerKind
+from .attention import Gather, kernel_for, rotation
+from .config import LayerKind, LayerShape
 from .diffusion_gemma import DiffusionGemma
 
 MASKED = -3e4
 """Added to a score, enough to make its weight 0 in every dtype, and a row that sees nobody still a number."""
+
+
+Masked = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What `query` `[L, T, heads, hd]` gathers from `keys`, `values` `[L, kv_heads, S, hd]`, in its shape."""
 
 
 @frozen
@@ -140,11 +145,8 @@ class StaticPass:
         flat = torch.cat([kept.flatten(), canvas.flatten()])[None]
         turns = {kind: rotation(model.frequencies(kind), flat, model.dtype) for kind in kinds}
         masks = {kind: self._mask(kind, kept) for kind in kinds}
-        # The heads that share a key are rows of it, see `attend`.
-        folded = {
-            shape: masks[shape.kind].repeat(1, model.config.heads // shape.kv_heads, 1)[:, None]
-            for shape in set(model.config.layers)
-        }
+        gathers = {shape: self._gather(shape, masks[shape.kind]) for shape in set(model.config.layers)}
+        spans = {kind: masks[kind].shape[-1] - bucket.canvas for kind in kinds}
         places = {kind: self._places(kind, kept) for kind in kinds}
 
         ids = self.ids.split([bucket.encoded, len(self.signal)])
@@ -152,7 +154,7 @@ class StaticPass:
         x = torch.cat([model.embed(ids[0])[None], conditioned], dim=1)
         model.sides.encoded = bucket.encoded
         for index, (layer, shape) in enumerate(zip(model.layers, model.config.layers, strict=True)):
-            attend = partial(self._attend, index, folded[shape], places[shape.kind])
+            attend = partial(self._attend, index, gathers[shape], spans[shape.kind], places[shape.kind])
             x = layer(x, turns[shape.kind], attend, bucket.encoded)
         self.hidden.copy_(model.norm(x)[0])
 
@@ -194,14 +196,23 @@ class StaticPass:
         canvas = torch.arange(first - bucket.canvas, first, device=device)
         return torch.cat([(lanes + place).flatten(), (lanes + canvas).flatten()])
 
-    def _attend(self, layer: int, mask: Tensor, places: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """`Attend` for the flat rows of one layer."""
+    def _gather(self, shape: LayerShape, mask: Tensor) -> Masked:
+        """What gathers in layers of this shape, seeing what `mask` `[lanes, delta + canvas, S]` lets it see."""
+        kernel = kernel_for(self.ids.device, self.model.dtype, shape.head_dim)
+        if kernel is not None:
+            return partial(_by_kernel, kernel, mask)
+        # For all layers of the shape at once: the heads that share a key are rows of it.
+        return partial(_by_torch, mask.repeat(1, self.model.config.heads // shape.kv_heads, 1)[:, None])
+
+    def _attend(
+        self, layer: int, gather: Masked, span: int, places: Tensor, query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        """`Attend` for the flat rows of one layer, which looks at `span` rows of the prefix."""
         bucket, arena = self.bucket, self.arena
         for store, rows in ((arena.keys[layer], key), (arena.values[layer], value)):
             store.view(-1, *store.shape[2:]).index_copy_(0, places, rows[0])
-        span = mask.shape[-1] - bucket.canvas
         keys, values = arena.seen(layer, bucket.lanes, bucket.canvas, span)
-        return self._flat(attend(self._by_lane(query[0]), keys, values, mask))[None]
+        return self._flat(gather(self._by_lane(query[0]), keys, values))[None]
 
     def _by_lane(self, rows: Tensor) -> Tensor:
         """Flat rows `[rows, …]` as `[lanes, delta + canvas, …]`."""
@@ -220,12 +231,12 @@ class StaticPass:
         return torch.cat([part.flatten(0, 1) for part in parts])
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-    """What `query` `[L, T, heads, hd]` gathers from `keys`, `values` `[L, kv_heads, S, hd]`, in its shape.
+def _by_kernel(kernel: Gather, mask: Tensor, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    return kernel(query, keys, values, mask)
 
-    `mask` `[L, 1, groups·T, S]` is added to the scores. The heads of a group share K and V: they are folded into the
-    rows. A kernel that reads lengths from the device's memory would stand here instead.
-    """
+
+def _by_torch(mask: Tensor, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`mask` `[L, 1, groups·T, S]`: the heads of a group share K and V, so they are folded into the rows."""
     lanes, rows, heads, head_dim = query.shape
     folded = query.transpose(1, 2).reshape(lanes, keys.shape[1], -1, head_dim)
     out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=mask, scale=1.0)

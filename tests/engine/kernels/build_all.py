@@ -65,11 +65,11 @@ def build(capability: int) -> None:
     for size, read, kv_heads in ((256, 32, 8), (512, 18, 2)):
         angles = new(1, ROWS, 1, size), new(1, ROWS, 1, size)
         rotary.turn(new(1, ROWS, read, size), (16, kv_heads), new(size), new(size), angles, EPS)
-        keys, limit = new(1, kv_heads, 2304, size), new(1, dtype=torch.int32)
-        # In one piece and split; limited on the device or not.
+        keys = new(1, kv_heads, 2304, size)
+        # In one piece and split; with a mask or not.
         for rows in (2048, 8):
             attention.attend(new(1, rows, 16, size), keys, keys)
-            attention.attend(new(1, rows, 16, size), keys, keys, limit, limit)
+            attention.attend(new(1, rows, 16, size), keys, keys, new(1, rows, 2304))
     raw, flags = new(64, VOCABULARY), new(64, dtype=torch.bool)
     never, opening = new(1, VOCABULARY, dtype=torch.bool), new(VOCABULARY, dtype=torch.bool)
     row_statistics.row_statistics(raw, 30.0, 0.7, 5)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dgemma_engine import kernels
 from dgemma_engine.draws import Draws, SeededDraws
+from dgemma_engine.graphs import Runner
 from dgemma_engine.kernels import attention as attending
 from dgemma_engine.kernels import gated, norms, rotary, row_statistics
 from dgemma_engine.model import DiffusionGemma, Rows, load_model
@@ -36,14 +37,14 @@ def model(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> DiffusionGe
 
 
 @torch.inference_mode()
-def states(model: DiffusionGemma) -> list[Tensor]:
+def states(model: DiffusionGemma, runner: Runner | None = None) -> list[Tensor]:
     """An encoder with more tokens than the window, a keystroke with a canvas, a batch of canvases, a few rows asked."""
-    cache = model.new_cache()
+    cache, run = model.new_cache(), runner or model
     found = [model.encode(torch.arange(36)[None] * 5 % 300, cache)]
     canvas, signal = torch.arange(7)[None] * 3, 0.1 * torch.randn(1, 7, model.config.hidden_size)
     typed = Rows(cache, torch.tensor([[7, 9, 11]]), encoder=True, kept=True)
-    found += model.forward([typed, Rows(cache, canvas, signal)])
-    found += model.forward([Rows(cache, canvas.repeat(2, 1), asked=torch.tensor([0, 3, 12]))])
+    found += run.forward([typed, Rows(cache, canvas, signal)])
+    found += run.forward([Rows(cache, canvas.repeat(2, 1), asked=torch.tensor([0, 3, 12]))])
     return found
 
 
@@ -61,6 +62,29 @@ def test_a_model_on_kernels_is_the_model(model: DiffusionGemma) -> None:
     kernels.leave(model)
     torch.manual_seed(0)
     assert off(states(model), wanted) == 0
+
+
+def test_passes_over_static_memory_gather_by_kernels_too(
+    model: DiffusionGemma, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    wanted = states(model)
+    kernels.use(model)
+    masks: list[Tensor | None] = []
+
+    def counted(*given: Tensor) -> Tensor:
+        masks.append(given[3])
+        return attending.attend(*given)
+
+    for key in plain.GATHERS:
+        monkeypatch.setitem(plain.GATHERS, key, counted)
+    runner = Runner(model)
+    torch.manual_seed(0)
+    found = states(model, runner)
+    assert runner.static == 2
+    assert len(masks) == 3 * len(model.layers)
+    assert all(mask is not None for mask in masks)
+    assert off(found, wanted) < 1e-4
 
 
 def test_experts_that_are_not_quantised_are_torch_s_unless_asked_for(

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dgemma_engine.kernels import attention, gated, norms, rotary, row_statistics
-from dgemma_engine.model.attention import Attention, RMSNorm, gather, plain_gather, rotation
+from dgemma_engine.model.attention import Attention, RMSNorm, plain_gather, rotation
 from dgemma_engine.model.experts import gated as plain_gated
+from dgemma_engine.model.static import MASKED
 
 EPS = 1e-6
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -135,43 +136,38 @@ def test_attend(batch: int, rows: int, group: int, kv_heads: int, size: int, len
     assert close_to(attention.attend(query, keys, values), wanted, TOLERANCE[dtype])
 
 
-@settings(max_examples=12, deadline=None)
-@given(st.data(), st.integers(1, 20), st.sampled_from([64, 200, 400]))
-def test_keys_that_end_where_the_device_knows(data: st.DataObject, rows: int, capacity: int) -> None:
-    """Each member of a batch at its own place; what lies outside, here not even numbers, is not looked at."""
-    query = randn(2, rows, 4, 32)
-    keys, values = randn(2, 2, capacity, 32, seed=1), randn(2, 2, capacity, 32, seed=2)
-    lengths = [data.draw(st.integers(1, capacity)) for _ in range(2)]
-    firsts = [data.draw(st.integers(0, length - 1)) for length in lengths]
-    wanted = torch.cat(
-        [
-            plain_gather(query[one, None], keys[one, None, :, first:last], values[one, None, :, first:last], None)
-            for one, (first, last) in enumerate(zip(firsts, lengths, strict=True))
-        ]
-    )
-    limits = torch.tensor(lengths, dtype=torch.int32), torch.tensor(firsts, dtype=torch.int32)
-    assert close_to(gather(query, keys, values, None, *limits), wanted)
-    for one, (first, last) in enumerate(zip(firsts, lengths, strict=True)):
-        for store in (keys, values):
-            store[one, :, :first] = store[one, :, last:] = torch.nan
-    assert close_to(attention.attend(query, keys, values, *limits), wanted)
-
-
-def test_masks_and_ends_together() -> None:
-    query, keys, values = randn(1, 3, 4, 16), randn(1, 2, 9, 16, seed=1), randn(1, 2, 9, 16, seed=2)
-    mask = torch.zeros(3, 9)
-    mask[0, 2] = -torch.inf
-    lengths = torch.tensor([7], dtype=torch.int32)
-    wanted = plain_gather(query, keys[:, :, :7], values[:, :, :7], mask[:, :7])
-    assert close_to(gather(query, keys, values, mask, lengths), wanted)
+@settings(max_examples=16, deadline=None)
+@given(
+    st.integers(1, 20),
+    st.sampled_from([33, 64, 200, 400]),
+    st.sampled_from(["rows", "members", "both"]),
+    st.sampled_from([-torch.inf, MASKED]),
+    st.floats(0, 0.9),
+    st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_what_a_mask_hides_is_not_seen(
+    rows: int, length: int, shape: str, hidden: float, share: float, dtype: torch.dtype
+) -> None:
+    """Keys hidden from a row, from a member or at random, whole stretches at both ends too."""
+    query = randn(2, rows, 4, 32).to(dtype)
+    keys, values = (randn(2, 2, length, 32, seed=seed).to(dtype) for seed in (1, 2))
+    size = {"rows": (rows, length), "members": (2, 1, length), "both": (2, rows, length)}[shape]
+    away = torch.rand(size, generator=torch.Generator().manual_seed(rows)) < share
+    away[..., : length // 2 - 8] = away[..., -length // 3 :] = True
+    away[..., length // 2] = False
+    mask = torch.zeros(size).masked_fill(away, hidden).to(dtype)
+    wanted = plain_gather(query.float(), keys.float(), values.float(), mask.float())
+    assert close_to(attention.attend(query, keys, values, mask), wanted, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("length", [77, 300])
 def test_attend_heads_of_512(length: int) -> None:
     query, keys = randn(1, 5, 8, 512, spread=0.2), randn(1, 2, length, 512, spread=0.2)
-    values = randn(1, 2, length, 512, seed=2)
-    wanted = plain_gather(query, keys, values, None)
-    assert close_to(attention.attend(query, keys, values), wanted)
+    values, mask = randn(1, 2, length, 512, seed=2), torch.zeros(5, length)
+    mask[1:, 40:] = MASKED
+    for given_mask in (None, mask):
+        wanted = plain_gather(query, keys, values, given_mask)
+        assert close_to(attention.attend(query, keys, values, given_mask), wanted)
 
 
 @triton.jit
