@@ -84,22 +84,26 @@ def build_canvas(
     end: int | None,
     before: Sequence[int] = (),
     typed: str = "",
+    suffix: int | None = None,
 ) -> Canvas:
     """Lay `parts`, which begin with a hole, on a canvas of at most `width` rows, behind the ids pinned `before` it.
 
     Every hole is opened with its number of `slots`, the first one with one more where it begins with what is `typed`;
-    the text after the last one is cut where the canvas is full. When all of it fits, `end` says so: the token that
-    ends a text, or None where more text follows `parts`. Text around holes is tokenised apart from them.
+    the text after the last one is cut where the canvas is full, or after `suffix` tokens. When all of it fits, `end`
+    says so: the token that ends a text, or None where more text follows `parts`. Text around holes is tokenised apart
+    from them.
     """
     canvas = Canvas(width, typed=typed)
     canvas.pin(list(before))
     sizes = iter(size + (typed != "" and not place) for place, size in enumerate(slots))
     whole = True
-    for part in parts:
+    for place, part in enumerate(parts):
         if isinstance(part, Hole):
             canvas.open(next(sizes), draft_ids(tokenizer, part), filler)
         else:
             ids = tokenizer.encode(part[: width * CHARS_PER_TOKEN_AT_MOST])
+            if suffix is not None and place == len(parts) - 1:
+                canvas.width = min(width, len(canvas.ids) + suffix)
             whole = len(ids) <= canvas.room and len(part) <= width * CHARS_PER_TOKEN_AT_MOST
             canvas.pin(ids)
     if whole and end is not None:

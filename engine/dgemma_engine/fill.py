@@ -172,17 +172,21 @@ class Fill:
         if survivors is not None and len(sizings) <= survivors:
             survivors = None
         end = self.prompt.turn.end if self.prompt else config.eos_ids[0]
+        suffix = config.traits.suffix
         canvases, shrinks = [], []
-        for slots, elastic in sizings:
+        sizes = [[max(pair) for pair in zip(slots, drafts, strict=True)] for slots, _ in sizings]
+        for slots, (_, elastic) in zip(sizes, sizings, strict=True):
             canvas = build_canvas(
                 self.tokenizer,
                 now,
-                [max(pair) for pair in zip(slots, drafts, strict=True)],
+                slots,
                 config.canvas_length,
                 filler=filler if elastic else None,
                 end=end if ends else None,
                 before=opening.tail,
                 typed=opening.typed,
+                # As wide as the widest of the batch: more text costs no more than padding.
+                suffix=suffix and suffix + max(map(sum, sizes)) - sum(slots),
             )
             copies = wanted if survivors is None else 1
             canvases += [canvas] * copies

@@ -44,6 +44,12 @@ def rows(tokenizer: Tokenizer, *parts: Hole | str, slots: list[int], width: int,
         pytest.param([Hole(3), "xyz"], [3], {"width": 6, "end": END}, "___xyz", id="no-room-for-the-end"),
         pytest.param([Hole(3), "xyz"], [3], {"width": 5, "end": END}, "___xy", id="text-cut"),
         pytest.param([Hole(3), ""], [3], {"width": 5, "end": END}, "___<eos>", id="nothing-after"),
+        pytest.param([Hole(3), "xyz"], [3], {"width": 9, "end": END, "suffix": 2}, "___xy", id="suffix"),
+        pytest.param([Hole(3), "xyz"], [3], {"width": 9, "end": END, "suffix": 5}, "___xyz<eos>", id="short-suffix"),
+        pytest.param([Hole(3), "xyz"], [3], {"width": 5, "suffix": 5}, "___xy", id="suffix-cut"),
+        pytest.param(
+            [Hole(1), "xyz", Hole(1), "xyz"], [1, 1], {"width": 9, "suffix": 1}, "_xyz_x", id="suffix-of-the-last"
+        ),
         pytest.param([Hole(1), "x", Hole(1), "", Hole(2), "y"], [1, 1, 2], {"width": 9}, "_x___y", id="adjacent"),
         pytest.param([Hole(2), "<eos>"], [2], {"width": 9, "end": END}, "__<eos><eos>", id="literal"),
         pytest.param([Hole(4, "xy", 0.5), "z"], [4], {"width": 9}, "[x][y]__z", id="draft"),

@@ -383,6 +383,16 @@ def test_cancel_between_pieces_of_the_prefix(tiny_checkpoint: Path, tmp_path: Pa
     assert pieces == [[512], [512]]
 
 
+def test_a_checkpoint_may_want_less_of_the_text_after_a_hole(
+    tiny_checkpoint: Path, tmp_path: Path, passes: list[Seen]
+) -> None:
+    """Short holes get what long ones leave: all canvases of a batch are equally wide, and none is padded."""
+    engine = load(variant(tiny_checkpoint, tmp_path, dgemma={"filler_token_id": 7, "suffix": 5}))
+    fill(engine, "x = ", Hole(6), "abc " * 20)
+    assert passes[0].free.shape == (3, 11)
+    assert passes[0].free.sum(-1).tolist() == [6, 1, 2]
+
+
 def test_elastic_needs_a_filler(without_filler: Engine) -> None:
     for hole in (Hole(3), Hole(70)):
         with pytest.raises(EngineError, match="no filler") as error:

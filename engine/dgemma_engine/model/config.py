@@ -45,11 +45,13 @@ class NanoTraits:
 
     `filler_id`: the token that fills the unused slots of an elastic hole, or None. `pinned_signal`: the
     self-conditioning at pinned rows, see `sampler.PinnedSignal`. `context`: prefix tokens seen in training.
+    `suffix`: tokens after the last hole that go on a canvas at most, None for as many as there is room for.
     """
 
     filler_id: int | None = None
     pinned_signal: str = "zero"
     context: int | None = None
+    suffix: int | None = None
 
 
 @frozen
@@ -149,6 +151,7 @@ def parse_config(raw: dict[str, Any], where: str = "config.json") -> ModelConfig
             filler_id=None if traits.get("filler_token_id") is None else traits.count("filler_token_id", least=0),
             pinned_signal=str(traits.get("pinned_signal", "zero")),
             context=None if traits.get("context") is None else traits.count("context"),
+            suffix=None if traits.get("suffix") is None else traits.count("suffix"),
         ),
     )
     outside = [id_ for id_ in config.control_ids if id_ >= config.vocab_size]

@@ -93,6 +93,7 @@ def write_card(
         vocab=recipe.vocab,
         window=recipe.window,
         width=recipe.width,
+        suffix=recipe.suffix,
         context=recipe.length,
         filler=model.config.traits.filler_id,
         machine=f"2 cores of a CPU ({platform.machine()}), torch {torch.__version__}",

@@ -27,6 +27,7 @@ class Recipe:
     length: int = 384
     canvases: int = 8
     width: int = 64
+    suffix: int = 24
     batch: int = 12
     matrix_rate: float = 0.02
     vector_rate: float = 0.004
@@ -104,7 +105,12 @@ class Recipe:
                 "head_dim": 16,
                 "position_embedding_size": 64,
             },
-            "dgemma": {"filler_token_id": FILLER, "pinned_signal": "embedding", "context": self.length},
+            "dgemma": {
+                "filler_token_id": FILLER,
+                "pinned_signal": "embedding",
+                "context": self.length,
+                "suffix": self.suffix,
+            },
         }
 
 

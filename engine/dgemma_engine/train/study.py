@@ -32,6 +32,7 @@ BROKEN = ("JSON closers, broken elsewhere", "Markdown closers, broken elsewhere"
 LONGER = ("Python identifiers", "Python rest of line")
 TEMPERATURES = ((0.4, 0.8), (0.2, 0.4), (0.1, 0.1), (1.0, 1.0))
 TYPED = (0, 2, 8, 16, 32)
+SUFFIXES = (8, 16, 24, 32, None)
 STOPS = ((1, 0.005), (1, 0.05), (1, 0.2), (1, 0.5), (1, 100.0), (0, 0.05))
 """Passes that must have said the same before, and the mean entropy (nats) below which a canvas may stop."""
 
@@ -75,6 +76,16 @@ def study_stop(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
         for name in (*CLOSERS, *LONGER):
             setting = f"{stability} the same, below {confidence:g}"
             yield {"setting": setting, **by_fill(other, name, holes[name], passes)}
+
+
+def study_suffix(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
+    own = engine.model.config
+    for suffix in SUFFIXES:
+        engine.model.config = evolve(own, traits=evolve(own.traits, suffix=suffix))
+        for name in (*CLOSERS, *LONGER):
+            setting = "as many as fit" if suffix is None else f"{suffix} tokens"
+            yield {"setting": setting, **by_fill(engine, name, holes[name], passes)}
+    engine.model.config = own
 
 
 def study_length(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
@@ -139,6 +150,7 @@ STUDIES = {
     "Temperature": study_temperature,
     "Read-out at the last pass": study_last_pass,
     "Typed tokens on the canvas": study_typed_tokens,
+    "Text after the hole on the canvas": study_suffix,
 }
 
 
