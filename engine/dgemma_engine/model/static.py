@@ -24,7 +24,7 @@ MASKED = -3e4
 """Added to a score, enough to make its weight 0 in every dtype, and a row that sees nobody still a number."""
 
 
-Masked = Callable[[Tensor, Tensor, Tensor], Tensor]
+LaneGather = Callable[[Tensor, Tensor, Tensor], Tensor]
 """What `query` `[L, T, heads, hd]` gathers from `keys`, `values` `[L, kv_heads, S, hd]`, in its shape."""
 
 
@@ -196,7 +196,7 @@ class StaticPass:
         canvas = torch.arange(first - bucket.canvas, first, device=device)
         return torch.cat([(lanes + place).flatten(), (lanes + canvas).flatten()])
 
-    def _gather(self, shape: LayerShape, mask: Tensor) -> Masked:
+    def _gather(self, shape: LayerShape, mask: Tensor) -> LaneGather:
         """What gathers in layers of this shape, seeing what `mask` `[lanes, delta + canvas, S]` lets it see."""
         kernel = kernel_for(self.ids.device, self.model.dtype, shape.head_dim)
         if kernel is not None:
@@ -205,7 +205,7 @@ class StaticPass:
         return partial(_by_torch, mask.repeat(1, self.model.config.heads // shape.kv_heads, 1)[:, None])
 
     def _attend(
-        self, layer: int, gather: Masked, span: int, places: Tensor, query: Tensor, key: Tensor, value: Tensor
+        self, layer: int, gather: LaneGather, span: int, places: Tensor, query: Tensor, key: Tensor, value: Tensor
     ) -> Tensor:
         """`Attend` for the flat rows of one layer, which looks at `span` rows of the prefix."""
         bucket, arena = self.bucket, self.arena
