@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from attrs import astuple, evolve
+from torch.multiprocessing.spawn import spawn
 
 from dgemma_engine.engine import Engine
 from dgemma_engine.model import DiffusionGemma, load_model
@@ -315,6 +316,34 @@ def test_an_orthogonalised_update_has_singular_values_near_one(shape: tuple[int,
     assert update.shape == shape
     assert values.max() < 1.4
     assert values.median() > 0.6
+
+
+def _stepped(rank: int, workers: int, folder: Path) -> None:
+    """Two steps of Muon by one of the workers of a run; each leaves its weights in `folder`."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=workers)
+    torch.set_num_threads(1)
+    draws = torch.Generator().manual_seed(0)
+    shapes = (16, 24), (16, 24), (16, 24), (3, 8, 20)
+    parameters = [torch.nn.Parameter(torch.randn(shape, generator=draws)) for shape in shapes]
+    optimizer = Muon(parameters, 0.02)
+    for _ in range(2):
+        for parameter in parameters:
+            parameter.grad = torch.randn(parameter.shape, generator=draws)
+        optimizer.step()
+    torch.save([parameter.detach() for parameter in parameters], folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_workers_that_share_the_orthogonalising_make_the_steps_of_one(tmp_path: Path) -> None:
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        spawn(_stepped, (workers, tmp_path / str(workers)), nprocs=workers)
+    (alone,) = (torch.load(path) for path in (tmp_path / "1").glob("*.pt"))
+    together = [torch.load(path) for path in (tmp_path / "2").glob("*.pt")]
+    assert len(together) == 2
+    for weights in together:
+        for one, other in zip(alone, weights, strict=True):
+            assert torch.equal(one, other)
 
 
 def test_what_is_exported_loads_and_fills(model: DiffusionGemma, folder: Path) -> None:

@@ -6,6 +6,7 @@ Source: Keller Jordan, "Muon: an optimizer for hidden layers in neural networks"
 from __future__ import annotations
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 
@@ -24,8 +25,25 @@ def orthogonalise(update: Tensor, steps: int = 5) -> Tensor:
     return (x.mT if tall else x).to(update.dtype)
 
 
+def orthogonalise_together(updates: Tensor) -> Tensor:
+    """`orthogonalise` of `updates` `[N, …]` that all workers of a run have: each does a part of them."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return orthogonalise(updates)
+    share = -(-len(updates) // dist.get_world_size())
+    mine = updates.new_zeros(share, *updates.shape[1:], dtype=torch.bfloat16)
+    part = updates[dist.get_rank() * share :][:share]
+    # The iteration ends in bf16: nothing is lost on the way.
+    mine[: len(part)] = orthogonalise(part)
+    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, mine)
+    return torch.cat(parts)[: len(updates)].to(updates.dtype)
+
+
 class Muon(torch.optim.Optimizer):
-    """Momentum, orthogonalised per matrix; 3-D parameters are stacks of matrices."""
+    """Momentum, orthogonalised per matrix; 3-D parameters are stacks of matrices.
+
+    The workers of a run share the work: they must step together, with the same gradients.
+    """
 
     def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.01) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
@@ -39,7 +57,7 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     stacks.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in stacks.items():
-                updates = orthogonalise(torch.stack([self._momentum(one, group) for one in parameters]))
+                updates = orthogonalise_together(torch.stack([self._momentum(one, group) for one in parameters]))
                 rate = group["lr"] * max(1.0, shape[-2] / shape[-1]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["decay"])

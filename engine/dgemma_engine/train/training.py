@@ -49,6 +49,8 @@ NEW = {
 def work(rank: int, arguments: argparse.Namespace, store: Path) -> None:
     """One worker; rank 0 also writes the files."""
     torch.set_num_threads(1)
+    # Attention that has learnt to look away, and its gradients, are full of numbers that take a detour otherwise.
+    torch.set_flush_denormal(True)
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=arguments.workers)
     Training(RECIPES[arguments.recipe], arguments).run()
     dist.destroy_process_group()
