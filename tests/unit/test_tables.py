@@ -35,8 +35,8 @@ def test_studies_are_a_table_each() -> None:
     rows = [
         {"setting": "2 passes", "task": "closers", "exact": 90.4, "busy": 61.2},
         {"setting": "4 passes", "task": "closers", "exact": 91.0},
-        {"setting": "4 passes", "task": "words", "exact": 20.0},
+        {"setting": "4 passes", "task": "words", "exact": 20.0, "mean_passes": 1.26},
     ]
     lines = study_tables({"Passes": rows}).splitlines()
     assert lines[0] == "### Passes"
-    assert lines[3:] == ["| 2 passes | 90 · 61 ms |  |", "| 4 passes | 91 | 20 |"]
+    assert lines[3:] == ["| 2 passes | 90 · 61 ms |  |", "| 4 passes | 91 | 20 · 1.3 passes |"]

@@ -42,7 +42,7 @@ GENERATION = {
     "sampler_config": {"_cls_name": "EntropyBoundSamplerConfig", "entropy_bound": 0.1},
     "t_min": 0.4,
     "t_max": 0.8,
-    "stability_threshold": 1,
+    "stability_threshold": 0,
     "confidence_threshold": 0.005,
     "pad_token_id": 0,
     "eos_token_id": 1,

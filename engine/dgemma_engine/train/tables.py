@@ -56,7 +56,7 @@ def by_task(rows: list[Row]) -> dict[str, dict[str, Row]]:
 
 
 def study_tables(study: dict[str, list[Row]]) -> str:
-    """A section a study: settings down, tasks across, exact matches and median processor time."""
+    """A section a study: settings down, tasks across, exact matches and median processor time or mean passes."""
     sections = []
     for title, rows in study.items():
         names = list(dict.fromkeys(row["task"] for row in rows))
@@ -70,4 +70,6 @@ def study_tables(study: dict[str, list[Row]]) -> str:
 def _cell(row: Row | None) -> str:
     if row is None:
         return ""
-    return f"{row['exact']:.0f}" + (f" · {row['busy']:.0f} ms" if "busy" in row else "")
+    if "busy" in row:
+        return f"{row['exact']:.0f} · {row['busy']:.0f} ms"
+    return f"{row['exact']:.0f}" + (f" · {row['mean_passes']:.1f} passes" if "mean_passes" in row else "")
