@@ -86,9 +86,9 @@ def _attend_both(
         return part.unflatten(2, (canvases, rows)).transpose(1, 2).flatten(0, 1)
 
     before, own = by_canvas(by_document(query) @ keys.mT).float(), (query @ key.mT).float()
-    # One softmax over both, written out: put together first, they take the compiler three times as long.
-    hidden = torch.zeros_like(mask, dtype=before.dtype).masked_fill(~mask, -torch.inf)
-    before, own = before + hidden[..., :length], own + hidden[..., length:]
+    # One softmax over both, written out: put together first, they make a slower loop of what the compiler fuses.
+    bias = torch.zeros_like(mask, dtype=before.dtype).masked_fill(~mask, -torch.inf)
+    before, own = before + bias[..., :length], own + bias[..., length:]
     with torch.no_grad():
         most = torch.maximum(before.amax(-1, keepdim=True), own.amax(-1, keepdim=True))
     before, own = (before - most).exp(), (own - most).exp()

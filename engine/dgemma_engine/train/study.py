@@ -76,7 +76,7 @@ def study_stop(engine: Engine, holes: Holes, passes: int) -> Iterator[Row]:
         for name in (*CLOSERS, *LONGER):
             setting = f"{stability} the same, below {confidence:g}"
             row = by_fill(other, name, holes[name], passes)
-            # Of what a pass less is worth its milliseconds say less than they vary.
+            # From run to run the milliseconds vary by more than a pass is worth.
             yield {"setting": setting, **{key: row[key] for key in ("task", "n", "exact", "mean_passes")}}
 
 
