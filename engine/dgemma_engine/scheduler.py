@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import wire
+from . import heap, wire
 from .errors import EngineError
 from .lost import lost
 from .residents import Resident, Residents
@@ -54,6 +54,7 @@ class Scheduler:
 
     def start(self, crashed: Callable[[], None] | None = None) -> None:
         """Begin to work; `crashed` hears of a bug that ended the thread, after every task has failed."""
+        heap.share()
         threading.Thread(target=self._run, args=(crashed,), name="scheduler", daemon=True).start()
 
     def submit(self, job: Job) -> None:
