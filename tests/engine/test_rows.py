@@ -13,10 +13,14 @@ from attrs import evolve, field, frozen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from dgemma_engine.checkpoints import find_checkpoint
 from dgemma_engine.model import DiffusionGemma, KVCache, Rows, load_model
+from dgemma_engine.model.grain import EXACT, Grain
 
 VOCAB = 300
+GRAINS = [EXACT, Grain(rows=8, keys=64), Grain(rows=3, keys=5)]
 WINDOW = 32
 TOLERANCE = 1e-4
 KINDS = ("kept", "read", "canvas")
@@ -25,8 +29,10 @@ Numbers = list[int]
 
 
 @once
-def network(folder: Path) -> DiffusionGemma:
-    return load_model(folder)
+def network(folder: Path, grain: Grain = EXACT) -> DiffusionGemma:
+    model = load_model(folder)
+    model.grain = grain
+    return model
 
 
 @frozen
@@ -113,12 +119,13 @@ def assert_close(found: Sequence[Tensor], wanted: Sequence[Tensor], mix: Mix) ->
         assert (one - other)[real].abs().max() < TOLERANCE, part.kind
 
 
+@pytest.mark.parametrize("grain", GRAINS)
 @given(mix=mixes())
 @settings(max_examples=60)
-def test_any_mix_of_parts_comes_out_as_each_alone(tiny_checkpoint: Path, mix: Mix) -> None:
-    model = network(tiny_checkpoint)
+def test_any_mix_of_parts_comes_out_as_each_alone(tiny_checkpoint: Path, grain: Grain, mix: Mix) -> None:
+    model = network(tiny_checkpoint, grain)
     with torch.inference_mode():
-        wanted = alone(model, mix)
+        wanted = alone(network(tiny_checkpoint), mix)
         caches = mix.caches(model)
         found = model.forward([part.rows(caches[part.cache]) for part in mix.parts])
     assert_close(found, wanted, mix)
@@ -127,10 +134,13 @@ def test_any_mix_of_parts_comes_out_as_each_alone(tiny_checkpoint: Path, mix: Mi
         assert cache.length == len(ids) + sum(len(part.texts[0]) for part in kept)
 
 
+@pytest.mark.parametrize("grain", GRAINS)
 @given(mix=mixes(), later=st.lists(IDS, min_size=1, max_size=20))
 @settings(max_examples=30)
-def test_the_prefix_holds_afterwards_what_was_kept(tiny_checkpoint: Path, mix: Mix, later: Numbers) -> None:
-    model = network(tiny_checkpoint)
+def test_the_prefix_holds_afterwards_what_was_kept(
+    tiny_checkpoint: Path, grain: Grain, mix: Mix, later: Numbers
+) -> None:
+    model = network(tiny_checkpoint, grain)
     with torch.inference_mode():
         caches = mix.caches(model)
         model.forward([part.rows(caches[part.cache]) for part in mix.parts])
@@ -139,7 +149,7 @@ def test_the_prefix_holds_afterwards_what_was_kept(tiny_checkpoint: Path, mix: M
             fresh = model.new_cache()
             whole = [*ids, *(id_ for text in kept for id_ in text)]
             if whole:
-                model.encode(torch.tensor([whole]), fresh)
+                network(tiny_checkpoint).encode(torch.tensor([whole]), fresh)
             found, wanted = (model.read(torch.tensor([later]), one) for one in (cache, fresh))
             assert (found - wanted).abs().max() < TOLERANCE
 
@@ -182,3 +192,40 @@ def test_at_the_edges_of_the_window_a_riding_delta_is_seen(tiny_checkpoint: Path
         caches = mix.caches(model)
         found = model.forward([part.rows(caches[0]) for part in mix.parts])
         assert_close(found, alone(model, mix), mix)
+
+
+class Products(TorchDispatchMode):
+    """Notes the shapes of all products of matrices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[tuple[torch.Size, ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.linear, torch.ops.aten.matmul):
+            self.shapes.add((args[0].shape, args[1].shape))
+        return func(*args, **(kwargs or {}))
+
+
+def typed(model: DiffusionGemma, lengths: range) -> set[tuple[torch.Size, ...]]:
+    """The shapes that occur when a prefix grows, each time with a canvas and a hole of its own width behind it."""
+    cache, generator = model.new_cache(), torch.Generator().manual_seed(0)
+    products = Products()
+    with torch.inference_mode(), products:
+        for length in lengths:
+            added = torch.randint(8, VOCAB, (1, length - cache.length), generator=generator)
+            hole = torch.arange(length % 7 + 1)
+            kept = Rows(cache, added, encoder=True, kept=True, asked=torch.tensor([0]))
+            canvas = Rows(cache, torch.randint(8, VOCAB, (1, 30 + length % 9), generator=generator), asked=hole)
+            _, hidden = model.forward([kept, canvas])
+            model.expected_embedding(model.logits(hidden).softmax(-1))
+    return products.shapes
+
+
+def test_on_a_cpu_typing_brings_few_shapes() -> None:
+    model = load_model(find_checkpoint("nano").folder)
+    assert model.dtype == torch.bfloat16
+    few = typed(model, range(70, 120))
+    model.grain = EXACT
+    assert 0 < len(few) <= 50
+    assert len(typed(model, range(70, 120))) > 5 * len(few)

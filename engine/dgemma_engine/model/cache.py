@@ -28,8 +28,9 @@ class KVCache:
         self._cuts: list[tuple[int, int]] = []
         """Versions and the lengths they began with, both increasing: a shorter one makes those before it pointless."""
         shapes = [(1, layer.kv_heads, capacity, layer.head_dim) for layer in config.layers]
-        self._keys = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
-        self._values = [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
+        # What is hidden from everybody must be a number all the same.
+        self._keys = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
+        self._values = [torch.zeros(shape, device=device, dtype=dtype) for shape in shapes]
 
     def reserve(self, rows: int) -> None:
         """Make room for `rows` in all; grows geometrically, keeps what is there."""
@@ -41,21 +42,27 @@ class KVCache:
                 store[index] = _copied(old, self.length, capacity)
         self.capacity = capacity
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, at: int, start: int) -> tuple[Tensor, Tensor]:
-        """Put rows at position `at`, behind the prefix, and return all from position `start` to their end.
+    def write(self, layer: int, keys: Tensor, values: Tensor, at: int, start: int, count: int) -> tuple[Tensor, Tensor]:
+        """Put rows at position `at`, behind the prefix, and return `count` from position `start` on.
 
         `keys`, `values`: `[B, kv_heads, T, head_dim]`. With B > 1 every member reads the same rows before `at` and sees
-        its own ones only; nothing is stored.
+        its own ones only; nothing is stored. What lies behind these rows is any number.
         """
+        new = ((self._keys[layer], keys), (self._values[layer], values))
         if keys.shape[0] == 1:
-            stop = at + keys.shape[2]
-            self._keys[layer][:, :, at:stop] = keys
-            self._values[layer][:, :, at:stop] = values
-            return self._keys[layer][:, :, start:stop], self._values[layer][:, :, start:stop]
-        shape = (keys.shape[0], -1, -1, -1)
-        past_keys = self._keys[layer][:, :, start:at].expand(shape)
-        past_values = self._values[layer][:, :, start:at].expand(shape)
-        return torch.cat([past_keys, keys], dim=2), torch.cat([past_values, values], dim=2)
+            for store, rows in new:
+                store[:, :, at : at + rows.shape[2]] = rows
+            stored, seen = (store[:, :, start : start + count] for store, _ in new)
+            return stored, seen
+        shape, behind = (keys.shape[0], -1, -1, -1), start + count - at - keys.shape[2]
+        joined, seen = (
+            torch.cat(
+                [store[:, :, start:at].expand(shape), rows, *([store[:, :, :behind].expand(shape)] * bool(behind))],
+                dim=2,
+            )
+            for store, rows in new
+        )
+        return joined, seen
 
     def rows(self, layer: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Keys and values of positions `[start, stop)`, `[T, kv_heads, head_dim]`: views, to be read or written."""
@@ -100,6 +107,6 @@ class KVCache:
 
 def _copied(store: Tensor, length: int, capacity: int) -> Tensor:
     """The first `length` rows of a layer's keys or values, in memory for `capacity`."""
-    moved = store.new_empty(store.shape[0], store.shape[1], capacity, store.shape[3])
+    moved = store.new_zeros(store.shape[0], store.shape[1], capacity, store.shape[3])
     moved[:, :, :length] = store[:, :, :length]
     return moved

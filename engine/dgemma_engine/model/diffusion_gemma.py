@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from .attention import RMSNorm, inverse_frequencies, rotation
 from .cache import KVCache
 from .config import ModelConfig
+from .grain import EXACT
 from .layers import Layer, SelfConditioning
-from .rows import Rows, asked_rows, attention, place
+from .rows import Rows, Segment, asked_rows, attention, place
 from .sided import Sides
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class DiffusionGemma(nn.Module):
         self.sides = Sides()
         self.statistics: Statistics | None = None
         """A kernel that reads what `raw_logits` gives for the sampler, where there is one for the device."""
+        self.grain = EXACT
         self._frequencies: dict[tuple[str, torch.device], Tensor] = {}
 
     @property
@@ -70,7 +72,7 @@ class DiffusionGemma(nn.Module):
         The reference rounds the logits to the weights' dtype before the softmax; where these were not, the signal is
         the more exact one.
         """
-        return self._scaled(probabilities.to(self.dtype) @ self.embed_tokens.weight)
+        return self._scaled(self._product(probabilities.to(self.dtype), self.embed_tokens.weight))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Soft-capped fp32 logits `[..., V]` of the rows asked for, `hidden` `[..., D]` as returned below."""
@@ -79,7 +81,7 @@ class DiffusionGemma(nn.Module):
 
     def raw_logits(self, hidden: Tensor) -> Tensor:
         """`logits` as the head leaves them: in the weights' dtype and without the cap."""
-        return F.linear(hidden, self.embed_tokens.weight)
+        return self._product(hidden, self.embed_tokens.weight.T)
 
     def encode(self, ids: Tensor, cache: KVCache) -> Tensor:
         """Append `ids` `[1, T]` to the prefix in `cache`; returns hidden states `[1, T, D]` after the last norm."""
@@ -111,12 +113,12 @@ class DiffusionGemma(nn.Module):
         """
         # Sorting is stable: what is kept stands before what looks at it, the encoder's rows before the decoder's.
         order = sorted(range(len(parts)), key=lambda index: (not parts[index].kept, not parts[index].encoder))
-        segments = place([parts[index] for index in order], self.config.sliding_window)
-        x = torch.cat([self._inputs(segment.rows).flatten(0, 1) for segment in segments])[None]
+        segments = place([parts[index] for index in order], self.config.sliding_window, self.grain)
+        x = torch.cat([self._inputs(segment).flatten(0, 1) for segment in segments])[None]
         positions = torch.cat([segment.positions for segment in segments])[None]
         turns = {kind: rotation(self.frequencies(kind), positions, x.dtype) for kind in self.config.ropes}
-        asked = asked_rows(segments)
-        self.sides.encoded = sum(rows.ids.numel() for rows in parts if rows.encoder)
+        asked = asked_rows(segments, self.grain)
+        self.sides.encoded = max((segment.last for segment in segments if segment.rows.encoder), default=0)
         for index, (layer, shape) in enumerate(zip(self.layers, self.config.layers, strict=True)):
             assert isinstance(layer, Layer)
             attended = layer.mix(x, turns[shape.kind], attention(segments, index, shape.kind))
@@ -125,7 +127,8 @@ class DiffusionGemma(nn.Module):
                 x, attended = x[:, asked], attended[:, asked]
                 self.sides.encoded = sum(rows.count for rows in parts if rows.encoder)
             x = layer.feed(x, attended, self.sides.encoded)
-        shares = self.norm(x)[0].split([segment.rows.count for segment in segments])
+        counts = [segment.rows.count for segment in segments]
+        shares = self.norm(x)[0, : sum(counts)].split(counts)
         hidden = list(shares)
         for index, segment, share in zip(order, segments, shares, strict=True):
             hidden[index] = segment.rows.shaped(share)
@@ -133,9 +136,14 @@ class DiffusionGemma(nn.Module):
                 segment.rows.cache.commit(segment.rows.ids.shape[1])
         return hidden
 
-    def _inputs(self, rows: Rows) -> Tensor:
-        embedded = self.embed(rows.ids)
-        return embedded if rows.encoder else self.self_conditioning.condition(embedded, rows.signal)
+    def _inputs(self, segment: Segment) -> Tensor:
+        embedded = self.embed(segment.ids)
+        return embedded if segment.rows.encoder else self.self_conditioning.condition(embedded, segment.signal)
+
+    def _product(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """`[…, K]` by `[K, N]`, as `[…, N]`."""
+        flat = rows.reshape(-1, rows.shape[-1])
+        return (self.grain.padded(flat) @ weight)[: len(flat)].view(*rows.shape[:-1], weight.shape[1])
 
     def _scaled(self, x: Tensor) -> Tensor:
         # The factor is rounded to the weights' dtype, as the reference does.

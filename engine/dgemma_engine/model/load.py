@@ -15,6 +15,7 @@ from ..errors import EngineError
 from .adapters import Adapter, read_adapter
 from .config import ModelConfig, read_config
 from .diffusion_gemma import DiffusionGemma
+from .grain import grain_for
 from .joined import join_projections
 from .packing import group_size
 from .progress import Progress
@@ -75,6 +76,7 @@ def load_model(
         for stored in tensors.values():
             stored.file.close()
     join_projections(model)
+    model.grain = grain_for(torch.device(device), model.dtype)
     if kernels.usable(torch.device(device)):
         kernels.use(model)
     return model.eval().requires_grad_(False)

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from attrs import field, frozen
 from torch import Tensor
 
 from .attention import Attend, gather
 from .cache import KVCache
+from .grain import Grain
 
 
 @frozen(eq=False)
@@ -43,53 +45,102 @@ class Rows:
 
 
 @frozen(eq=False)
+class View:
+    """What rows look at: `count` positions from `start` on, of which those that `mask` is -inf at are hidden."""
+
+    start: int
+    count: int
+    mask: Tensor | None
+
+
+@frozen(eq=False)
 class Segment:
-    """Rows in their place: from position `at` of the sequence, and flat rows `[first, last)` of the forward."""
+    """Rows in their place: from position `at` of the sequence, and flat rows `[first, last)` of the forward.
+
+    Each of its B variants is `width` rows, the last of which may be there for the shape alone: nobody sees them.
+    """
 
     rows: Rows
     at: int
     first: int
-    last: int
+    width: int
     window: int
-    _seen: dict[str, tuple[int, Tensor | None]] = field(factory=dict)
+    grain: Grain
+    _views: dict[str, View] = field(factory=dict)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.rows.ids) * self.width
+
+    @property
+    def padding(self) -> int:
+        """Rows behind those of the request."""
+        return self.width - self.rows.ids.shape[1]
+
+    @property
+    def ids(self) -> Tensor:
+        """`[B, width]`."""
+        return F.pad(self.rows.ids, (0, self.padding)) if self.padding else self.rows.ids
+
+    @property
+    def signal(self) -> Tensor | None:
+        """`[B, width, D]`."""
+        signal = self.rows.signal
+        return F.pad(signal, (0, 0, 0, self.padding)) if self.padding and signal is not None else signal
 
     @property
     def positions(self) -> Tensor:
-        """Of every flat row, `[B·T]`."""
+        """Of every flat row, `[B·width]`."""
+        return torch.arange(self.at, self.at + self.width, device=self.rows.ids.device).repeat(len(self.rows.ids))
+
+    @property
+    def asked(self) -> Tensor:
+        """The flat rows of the forward whose hidden states are wanted, `[R]`."""
         batch, count = self.rows.ids.shape
-        return torch.arange(self.at, self.at + count, device=self.rows.ids.device).repeat(batch)
+        asked = self.rows.asked
+        if asked is None:
+            asked = torch.arange(batch * count, device=self.rows.ids.device)
+        if self.padding:
+            asked = asked + asked // count * self.padding
+        return asked + self.first
 
     def attend(self, layer: int, kind: str, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """The attention of this segment's rows, all `[1, B·T, heads, head_dim]`."""
-        shape = (*self.rows.ids.shape, -1, query.shape[-1])
-        start, mask = self._view(kind, query.dtype)
+        """The attention of this segment's rows, all `[1, B·width, heads, head_dim]`."""
+        shape = (len(self.rows.ids), self.width, -1, query.shape[-1])
+        view = self._view(kind, query.dtype)
         keys, values = (part.view(shape).transpose(1, 2) for part in (key, value))
-        keys, values = self.rows.cache.write(layer, keys, values, self.at, start)
-        return gather(query.view(shape), keys, values, mask).reshape(query.shape)
+        keys, values = self.rows.cache.write(layer, keys, values, self.at, view.start, view.count)
+        return gather(query.view(shape), keys, values, view.mask).reshape(query.shape)
 
-    def _view(self, kind: str, dtype: torch.dtype) -> tuple[int, Tensor | None]:
-        """The first position that a layer of this kind looks at, and what is added to the scores from there on."""
-        if kind not in self._seen:
+    def _view(self, kind: str, dtype: torch.dtype) -> View:
+        """For layers of this kind; the mask is added to the scores."""
+        if kind not in self._views:
             window = self.window if kind == "sliding_attention" else None
             start = 0 if window is None else max(0, self.at - window + 1)
-            mask = self._mask(start, window)
+            count = self.grain.rounded_keys(self.at + self.width - start)
+            mask = self._mask(start, count, window)
             if mask is not None:
                 mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, -math.inf)
-            self._seen[kind] = (start, mask)
-        return self._seen[kind]
+            self._views[kind] = View(start, count, mask)
+        return self._views[kind]
 
-    def _mask(self, start: int, window: int | None) -> Tensor | None:
-        """Who may look where, None where everybody sees everything from `start`: canvases are anchored at their own."""
-        count, device = self.rows.ids.shape[1], self.rows.ids.device
+    def _mask(self, start: int, count: int, window: int | None) -> Tensor | None:
+        """Who may look where, None where everybody sees everything: canvases are anchored at their own start."""
+        device = self.rows.ids.device
         if self.rows.encoder:
-            return causal_mask(self.at, count, start, window, device)
-        if self.rows.real is None:
-            return None
-        before = torch.ones(len(self.rows.ids), self.at - start, dtype=torch.bool, device=device)
-        return torch.cat([before, self.rows.real], dim=1)[:, None]
+            return causal_mask(self.at, self.width, start, window, device, count)
+        real, before = self.rows.real, self.at - start
+        if real is None:
+            own = self.rows.ids.shape[1]
+            if before + own == count:
+                return None
+            return (torch.arange(count, device=device) < before + own)[None, None]
+        mask = torch.ones(len(real), count, dtype=torch.bool, device=device)
+        mask[:, before:] = F.pad(real, (0, count - before - real.shape[1]))
+        return mask[:, None]
 
 
-def place(parts: Sequence[Rows], window: int) -> list[Segment]:
+def place(parts: Sequence[Rows], window: int, grain: Grain) -> list[Segment]:
     """The parts behind one another, each behind its prefix and the rows that will be kept there."""
     segments: list[Segment] = []
     first, ends = 0, {id(part.cache): part.cache.length for part in parts}
@@ -98,26 +149,23 @@ def place(parts: Sequence[Rows], window: int) -> list[Segment]:
         if part.kept and (batch > 1 or not part.encoder):
             raise ValueError("only one continuation of a prefix can be kept, on the encoder's side")
         at = ends[id(part.cache)]
-        segments.append(Segment(part, at, first, first + batch * count, window))
-        part.cache.reserve(at + count)
-        first += batch * count
+        segment = Segment(part, at, first, grain.rounded_rows(count), window, grain)
+        segments.append(segment)
+        part.cache.reserve(at + segment.width - 1 + grain.keys)
+        first = segment.last
         ends[id(part.cache)] += count if part.kept else 0
     return segments
 
 
-def asked_rows(segments: Sequence[Segment]) -> Tensor | None:
-    """The flat rows of the forward `[R]` whose hidden states anybody wants, None where all are wanted."""
-    if all(segment.rows.asked is None for segment in segments):
+def asked_rows(segments: Sequence[Segment], grain: Grain) -> Tensor | None:
+    """The flat rows `[R]` whose hidden states anybody wants, None where all are wanted.
+
+    Row 0 behind them, any number of times, makes up the shape.
+    """
+    if all(segment.rows.asked is None and not segment.padding for segment in segments):
         return None
-    device = segments[0].rows.ids.device
-    return torch.cat(
-        [
-            torch.arange(segment.first, segment.last, device=device)
-            if segment.rows.asked is None
-            else segment.rows.asked + segment.first
-            for segment in segments
-        ]
-    )
+    asked = torch.cat([segment.asked for segment in segments])
+    return F.pad(asked, (0, grain.rounded_rows(len(asked)) - len(asked)))
 
 
 def attention(segments: Sequence[Segment], layer: int, kind: str) -> Attend:
@@ -137,11 +185,13 @@ def attention(segments: Sequence[Segment], layer: int, kind: str) -> Attend:
     return attend
 
 
-def causal_mask(at: int, count: int, start: int, window: int | None, device: torch.device) -> Tensor:
-    """`[count, at + count - start]`: rows from position `at` see themselves and what stands before, from `start` on.
+def causal_mask(
+    at: int, count: int, start: int, window: int | None, device: torch.device, keys_count: int | None = None
+) -> Tensor:
+    """`[count, keys_count]`: rows from position `at` see themselves and what stands before, from `start` on.
 
-    With a `window` they see the last `window` positions, their own included.
+    With a `window` they see the last `window` positions, their own included. By default keys end with the rows.
     """
-    keys = torch.arange(start, at + count, device=device)
+    keys = torch.arange(start, at + count if keys_count is None else start + keys_count, device=device)
     places = torch.arange(at, at + count, device=device)[:, None]
     return keys <= places if window is None else (keys <= places) & (keys > places - window)
