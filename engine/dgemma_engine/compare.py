@@ -15,6 +15,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from .errors import EngineError
 from .model import DiffusionGemma, KVCache, Rows
 from .residents import best_device
 from .sampler import Denoising, Schedule
+from .steps import Forward
 
 BATCHES = (1, 2, 4)
 TOKENS = 32
@@ -57,17 +59,14 @@ def main(arguments: list[str]) -> int:
 def compare(name: str, rival: str | None) -> Iterator[dict[str, Any]]:
     """The events above; arms take turns round by round, so that a slow moment of the machine meets all of them."""
     engine = Engine.load(name, device=best_device())
-    model, passes = engine.model, engine.schedule.passes
+    model, runner, passes = engine.model, engine.runner, engine.schedule.passes
     prefix = _prefix(engine)
     caches = [_encoded(model, prefix) for _ in range(max(BATCHES))]
     for batch in BATCHES:
         arms: dict[str, tuple[int, Callable[[], object]]] = {
-            "diffusion": (passes, lambda batch=batch: _denoise(model, caches[0], batch, passes, settle=False)),
-            "diffusion, until it settles": (
-                0,
-                lambda batch=batch: _denoise(model, caches[0], batch, passes, settle=True),
-            ),
-            "token by token": (TOKENS, lambda batch=batch: _write(model, prefix, caches[:batch])),
+            "diffusion": (passes, partial(_denoise, runner, model, caches[0], batch, passes, settle=False)),
+            "diffusion, until it settles": (0, partial(_denoise, runner, model, caches[0], batch, passes, settle=True)),
+            "token by token": (TOKENS, partial(_write, runner, model, prefix, caches[:batch])),
         }
         if rival is not None:
             from .rival import Rival
@@ -102,7 +101,7 @@ def _encoded(model: DiffusionGemma, prefix: list[int]) -> KVCache:
     return cache
 
 
-def _denoise(model: DiffusionGemma, cache: KVCache, batch: int, passes: int, settle: bool) -> Tensor:
+def _denoise(runner: Forward, model: DiffusionGemma, cache: KVCache, batch: int, passes: int, settle: bool) -> Tensor:
     """The hole, free on a canvas of its size, in `passes` passes, or until the stop rule says that it has settled."""
     schedule = Schedule(passes) if settle else Schedule(passes, confidence=0.0)
     shape = (batch, TOKENS)
@@ -117,22 +116,21 @@ def _denoise(model: DiffusionGemma, cache: KVCache, batch: int, passes: int, set
         draws=SeededDraws(model.config.vocab_size, model.device, seed=0),
         forbidden=torch.zeros(model.config.vocab_size, dtype=torch.bool, device=model.device),
     )
-    state = run.advance()
-    for _ in range(passes - 1):
-        if settle and bool(state.done.all()):
-            break
-        state = run.advance()
-    return state.readout
+    while True:
+        (hidden,) = runner.forward([run.rows()])
+        state = run.take(hidden)
+        if not run.remaining or (settle and bool(state.done.all())):
+            return state.readout
 
 
-def _write(model: DiffusionGemma, prefix: list[int], caches: list[KVCache]) -> list[Tensor]:
+def _write(runner: Forward, model: DiffusionGemma, prefix: list[int], caches: list[KVCache]) -> list[Tensor]:
     """The hole by the encoder, the likeliest token each time, behind each of the prefixes in one forward."""
     ids = [torch.tensor([prefix[-1:]], device=model.device)] * len(caches)
     for cache in caches:
         cache.truncate(len(prefix) - 1)
     for _ in range(TOKENS):
         rows = [Rows(cache, one, encoder=True, kept=True) for cache, one in zip(caches, ids, strict=True)]
-        hidden = torch.cat([one[:, -1] for one in model.forward(rows)])
+        hidden = torch.cat([one[:, -1] for one in runner.forward(rows)])
         ids = list(model.logits(hidden).argmax(-1)[:, None, None].unbind(0))
     for cache in caches:
         # A canvas that comes next sees the prefix as it was.

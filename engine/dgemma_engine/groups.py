@@ -50,14 +50,25 @@ def grouped(parts: Sequence[Rows]) -> list[Group] | None:
 
 
 def bucket_of(groups: Sequence[Group], parts: Sequence[Rows]) -> Bucket | None:
-    """The smallest bucket that the groups fit into; None where there is no canvas, or too much of something."""
+    """The smallest bucket that the groups fit into; None where there is too much of something.
+
+    Without a canvas there is one for single tokens alone, as they are written one by one: a piece of a prefix has rows
+    enough to hide its launches, and padding would have experts read that nobody asked for.
+    """
     widths = [parts[index].ids.shape[1] for group in groups for index, _ in group.canvases]
-    if not widths:
-        return None
-    lanes, slots = least(LANES, len(groups)), least(SLOTS, max(group.slots for group in groups))
-    width, delta = least(WIDTHS, max(widths)), least(DELTAS, max(group.kept(parts) for group in groups))
+    most = max(group.kept(parts) for group in groups)
+    lanes = least(LANES, len(groups))
     keys = least(KEYS, max(group.cache.length + group.kept(parts) for group in groups))
-    if lanes is None or slots is None or width is None or delta is None or keys is None:
+    if lanes is None or keys is None:
+        return None
+    if not widths:
+        return Bucket(lanes, 0, 1, 1, keys) if most == 1 else None
+    slots, width, delta = (
+        least(SLOTS, max(group.slots for group in groups)),
+        least(WIDTHS, max(widths)),
+        least(DELTAS, most),
+    )
+    if slots is None or width is None or delta is None:
         return None
     if slots * width > LANE_ROWS or lanes * slots * width > FORWARD_ROWS:
         return None

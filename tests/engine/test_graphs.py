@@ -12,7 +12,7 @@ import torch
 from attrs import evolve
 from torch import Tensor
 
-from dgemma_engine import fill, graphs, scheduler, wire
+from dgemma_engine import compare, fill, graphs, scheduler, wire
 from dgemma_engine.draws import SeededDraws
 from dgemma_engine.engine import Engine
 from dgemma_engine.errors import EngineError
@@ -323,6 +323,24 @@ def test_a_device_that_still_works_is_not_lost() -> None:
     from dgemma_engine.lost import lost
 
     assert lost(torch.device("cpu"), RuntimeError("CUDA error: device-side assert triggered")) is None
+
+
+def test_both_ways_of_decoding_are_replayed(steady_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the one with more passes would lose by its launches, not by its passes."""
+    runners: list[Runner] = []
+
+    def replayed(model: DiffusionGemma) -> Runner:
+        runners.append(Runner(model, Captures()))
+        return runners[-1]
+
+    monkeypatch.setattr(graphs, "runner", replayed)
+    monkeypatch.setattr(compare, "ROUNDS", 1)
+    for event in compare.compare(str(steady_checkpoint), None):
+        if event["event"] == "arm":
+            (runner,) = runners
+            batch = event["batch"]
+            assert batch in [bucket.slots for bucket in runner.buckets]
+            assert batch in [bucket.lanes for bucket in runner.buckets if not bucket.slots]
 
 
 def test_without_a_gpu_the_network_itself_runs(engine: Engine) -> None:

@@ -143,7 +143,11 @@ def lives(draw: st.DrawFn) -> Life:
     passes = []
     for _ in range(draw(st.integers(1, 4))):
         chosen = draw(st.lists(st.integers(0, len(lengths) - 1), min_size=1, max_size=len(lengths), unique=True))
-        passes.append(tuple(draw(acts(prefix)) for prefix in chosen))
+        if draw(st.integers(0, 3)):
+            passes.append(tuple(draw(acts(prefix)) for prefix in chosen))
+        else:
+            # Written token by token.
+            passes.append(tuple(Act(prefix, delta=1, canvases=()) for prefix in chosen))
     return Life(tuple(lengths), passes)
 
 

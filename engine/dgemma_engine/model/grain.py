@@ -24,6 +24,8 @@ class Grain:
     keys: int = 1
 
     def rounded_rows(self, count: int) -> int:
+        if count == 1:
+            return 1  # texts that are written token by token have no other shape
         return _rounded(count, self.rows if count <= FEW_ROWS else 4 * self.rows)
 
     def rounded_keys(self, count: int) -> int:

@@ -150,8 +150,10 @@ class StaticPass:
         places = {kind: self._places(kind, kept) for kind in kinds}
 
         ids = self.ids.split([bucket.encoded, len(self.signal)])
-        conditioned = model.self_conditioning.condition(model.embed(ids[1])[None], self.signal[None])
-        x = torch.cat([model.embed(ids[0])[None], conditioned], dim=1)
+        x = model.embed(ids[0])[None]
+        if bucket.canvas:
+            conditioned = model.self_conditioning.condition(model.embed(ids[1])[None], self.signal[None])
+            x = torch.cat([x, conditioned], dim=1)
         model.sides.encoded = bucket.encoded
         for index, (layer, shape) in enumerate(zip(model.layers, model.config.layers, strict=True)):
             attend = partial(self._attend, index, gathers[shape], spans[shape.kind], places[shape.kind])
