@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..model.experts import Bank
 from ..model.quantized import Quantized
+from .e4m3 import read, readable
 from .gated import gelu
 from .grouping import Grouping, group
 
@@ -51,7 +52,7 @@ def _launch(
 ) -> None:
     parts = bank.parts if isinstance(bank, Quantized) else (bank,)
     form = bank.form if isinstance(bank, Quantized) else "plain"
-    values, scales, rows = (*parts, *[parts[0]] * (3 - len(parts)))
+    values, scales, rows = map(readable, (*parts, *[parts[0]] * (3 - len(parts))))
     grouped = form in ("int4", "nvfp4")
     kernel[(len(groups.expert), triton.cdiv(columns, COLUMNS))](
         source,
@@ -89,7 +90,7 @@ def _weight(
     """`[COLUMNS, DEPTH]` of a bank's rows `at` `[COLUMNS]`, from input `first` on, without whole rows' scales."""
     mask = inside[:, None] & (first + inputs < depth)[None, :]
     if FORM < 2:
-        weight = tl.load(values + at[:, None] * depth + (first + inputs)[None, :], mask=mask, other=0.0)
+        weight = read(values + at[:, None] * depth + (first + inputs)[None, :], mask)
     else:
         pairs = tl.arange(0, DEPTH // 2) + first // 2
         there = inside[:, None] & (pairs < depth // 2)[None, :]
@@ -102,7 +103,7 @@ def _weight(
             size = tl.where(exponent == 0, half, (1 + half) * tl.exp2((exponent - 1).to(tl.float32)))
             wide = tl.where(bits >= 8, -size, size)
         group = (first + inputs) // GROUP
-        scale = tl.load(scales + at[:, None] * (depth // GROUP) + group[None, :], mask=mask, other=0.0).to(tl.float32)
+        scale = read(scales + at[:, None] * (depth // GROUP) + group[None, :], mask).to(tl.float32)
         weight = wide * scale
     return weight
 

@@ -11,12 +11,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .e4m3 import read, readable
+
 ROWS = (16, 32, 64, 128)
 """Of a tile; the least that holds all rows is taken, or the largest."""
 COLUMNS, DEPTH = 64, 64
 """Of a tile: outputs, and inputs that are added up at a time."""
-CONVERTS = (8, 9)
-"""The least compute capability whose instructions widen e4m3; elsewhere its bits are put into place."""
 
 
 def run(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
@@ -27,10 +27,9 @@ def run(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
     out = torch.empty(count, columns, dtype=x.dtype, device=x.device)
     rows = next((height for height in ROWS if count <= height), ROWS[-1])
     # Tiles of the same weights are neighbours, and find them in the cache.
-    converts = values.dtype == torch.int8 or _converts(x.device)
     _product[(triton.cdiv(count, rows), triton.cdiv(columns, COLUMNS))](
         flat,
-        values if converts else values.view(torch.uint8),
+        readable(values),
         scales,
         out,
         count,
@@ -39,7 +38,6 @@ def run(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
         ROWS=rows,
         COLUMNS=COLUMNS,
         DEPTH=DEPTH,
-        CONVERTS=converts,
         # The interpreter multiplies bf16 wrongly.
         DOT=tl.float32
         if not x.is_cuda
@@ -49,12 +47,6 @@ def run(x: Tensor, values: Tensor, scales: Tensor) -> Tensor:
         num_stages=4 if x.element_size() == 2 and torch.version.hip is None else 2,
     )
     return out.view(*x.shape[:-1], columns)
-
-
-def _converts(device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
-    return torch.version.hip is None and torch.cuda.get_device_capability(device) >= CONVERTS
 
 
 @triton.jit
@@ -69,7 +61,6 @@ def _product(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     DEPTH: tl.constexpr,
-    CONVERTS: tl.constexpr,
     DOT: tl.constexpr,
 ):
     """`source` `[count, depth]` times the scaled `values` `[columns, depth]`, into `target` `[count, columns]`."""
@@ -82,13 +73,7 @@ def _product(
         place = first + inputs
         known = place < depth
         weight_at = values + column[:, None] * depth + place[None, :]
-        mask = inside[:, None] & known[None, :]
-        if CONVERTS:
-            weight = tl.load(weight_at, mask=mask, other=0.0).to(tl.float32)
-        else:
-            bits = tl.load(weight_at, mask=mask, other=0).to(tl.int32)
-            # Exponent and fraction where fp32 has them; its exponents count from 127, those of e4m3 from 7.
-            weight = (((bits & 128) << 24) | ((bits & 127) << 20)).to(tl.float32, bitcast=True) * 1.329227995784916e36
+        weight = read(weight_at, inside[:, None] & known[None, :]).to(tl.float32)
         x_at = source + row[None, :] * depth + place[:, None]
         x = tl.load(x_at, mask=real[None, :] & known[:, None], other=0.0)
         total = tl.dot(weight.to(DOT), x.to(DOT), total)

@@ -22,7 +22,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
-from dgemma_engine.kernels import attention, experts, gated, linear, norms, rotary, row_statistics
+from dgemma_engine.kernels import attention, e4m3, experts, gated, linear, norms, rotary, row_statistics
 from dgemma_engine.kernels.grouping import Grouping
 from dgemma_engine.model.quantized import empty_bank
 
@@ -58,10 +58,9 @@ def build(capability: int) -> None:
     norms.fan_out(x, x, weight, weight, weight, weight, WIDTH**-0.5, EPS)
     norms.close(x, x, x, weight, weight, weight, scalars, 8, EPS)
     gated.gated(new(ROWS, 2112), new(ROWS, 2112))
-    with mock.patch.object(linear, "_converts", return_value=capability >= 89):
-        for rows in linear.ROWS:
-            for kind in (torch.float8_e4m3fn, torch.int8):
-                linear.run(new(rows, WIDTH), new(2112, WIDTH, dtype=kind), new(2112, 1, dtype=torch.float32))
+    for rows in linear.ROWS:
+        for kind in (torch.float8_e4m3fn, torch.int8):
+            linear.run(new(rows, WIDTH), new(2112, WIDTH, dtype=kind), new(2112, 1, dtype=torch.float32))
     for size, read, kv_heads in ((256, 32, 8), (512, 18, 2)):
         angles = new(1, ROWS, 1, size), new(1, ROWS, 1, size)
         rotary.turn(new(1, ROWS, read, size), (16, kv_heads), new(size), new(size), angles, EPS)
@@ -76,8 +75,7 @@ def build(capability: int) -> None:
     for opens in (None, opening):
         refusal = row_statistics.Refusal(never, new(64, dtype=torch.int64), opens, flags)
         row_statistics.row_statistics(raw, 30.0, 0.7, 5, refusal)
-    # Below 8.9 there are no 8-bit floats: experts in fp8 and NVFP4 run on torch there.
-    for form in ("plain", "int4") if capability < 89 else ("plain", "int4", "fp8", "nvfp4"):
+    for form in ("plain", "int4", "fp8", "nvfp4"):
         build_experts(form)
 
 
@@ -119,6 +117,7 @@ def main() -> None:
     with (
         mock.patch.object(JITFunction, "run", built),
         mock.patch.object(FakeTensor, "data_ptr", return_value=4096),
+        mock.patch.object(e4m3, "converts", return_value=capability >= 89),
         FakeTensorMode(),
     ):
         build(capability)

@@ -32,7 +32,7 @@ KERNELS = {
 
 
 @pytest.mark.skipif(not ASSEMBLER.exists(), reason="install a Triton with its own ptxas, as its Linux wheels have")
-@pytest.mark.parametrize(("capability", "shared"), [(80, 166_912), (89, 101_376), (90, 232_448)])
+@pytest.mark.parametrize(("capability", "shared"), [(80, 166_912), (86, 101_376), (89, 101_376), (90, 232_448)])
 def test_every_kernel_builds_at_the_released_shape(tmp_path: Path, capability: int, shared: int) -> None:
     """And has room on cards of that capability: `shared` bytes of memory a program, and registers that suffice."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

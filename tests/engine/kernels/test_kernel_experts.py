@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from dgemma_engine import kernels
-from dgemma_engine.kernels import experts
+from dgemma_engine.kernels import e4m3, experts
 from dgemma_engine.kernels.grouping import group
 from dgemma_engine.model import Rows, load_model
 from dgemma_engine.model.experts import Experts
@@ -61,19 +62,20 @@ def plain(x: Tensor, weights: Tensor, index: Tensor, gate_up: Tensor | Quantized
     size=st.sampled_from([32, 48, 80]),
     skew=st.sampled_from([0.0, 3.0, 30.0]),
     form=st.sampled_from(FORMS),
+    converts=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_is_what_expert_by_expert_gives(
-    rows: int, count: int, chosen: int, hidden: int, size: int, skew: float, form: Form, seed: int
+    rows: int, count: int, chosen: int, hidden: int, size: int, skew: float, form: Form, converts: bool, seed: int
 ) -> None:
-    """Any shape, any form, and routing from even to all rows on the same experts."""
+    """Any shape, any form, routing from even to all rows on the same experts, and devices without 8-bit floats."""
     generator = torch.Generator().manual_seed(seed)
     chosen = min(chosen, count)
     scores = torch.randn(rows, count, generator=generator) + skew * torch.randn(count, generator=generator)
     weights, index = torch.topk(scores.softmax(-1), chosen, dim=-1)
     x = torch.randn(rows, hidden, generator=generator)
     gate_up, down = bank(form, (count, 2 * size, hidden), generator), bank(form, (count, hidden, size), generator)
-    with torch.inference_mode():
+    with torch.inference_mode(), mock.patch.object(e4m3, "converts", return_value=converts):
         found, wanted = experts.run(x, weights, index, gate_up, down), plain(x, weights, index, gate_up, down)
     assert (found - wanted).norm() <= 1e-4 * wanted.norm()
 
