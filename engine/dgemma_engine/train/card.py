@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from attrs import frozen
 
 from ..checkpoints import find_checkpoint
 from ..model import load_model
 from .recipe import Recipe
 from .tables import history_table, quality_table, study_tables
+
+Table = list[dict[str, Any]]
 
 FILES = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json")
 
@@ -39,18 +42,16 @@ def main() -> None:
     for name in FILES:
         replace(arguments.run / "checkpoint" / name, target / name)
     replace(arguments.run / "curve.png", target / "curve.png")
-    card = write_card(
-        Recipe(),
-        target,
-        read(arguments.run / "history.json"),
-        read(arguments.rows),
-        read(arguments.former) if arguments.former else [],
-        read(arguments.study) if arguments.study else {},
-        arguments.demo.read_text(encoding="utf-8") if arguments.demo else "",
-        (arguments.corpus / "SOURCES.md").read_text(encoding="utf-8"),
-        arguments.passes,
+    findings = Findings(
+        history=read(arguments.run / "history.json"),
+        sources=(arguments.corpus / "SOURCES.md").read_text(encoding="utf-8"),
+        rows=read(arguments.rows),
+        passes=arguments.passes,
+        former=read(arguments.former) if arguments.former else [],
+        study=read(arguments.study) if arguments.study else {},
+        demo=arguments.demo.read_text(encoding="utf-8") if arguments.demo else "",
     )
-    (target / "MODEL_CARD.md").write_text(card, encoding="utf-8")
+    (target / "MODEL_CARD.md").write_text(written(Recipe(), target, findings), encoding="utf-8")
 
 
 def read(path: Path) -> Any:
@@ -64,19 +65,26 @@ def replace(source: Path, target: Path) -> None:
     partial.replace(target)
 
 
-def write_card(
-    recipe: Recipe,
-    folder: Path,
-    history: dict[str, Any],
-    rows: list[dict[str, Any]],
-    former: list[dict[str, Any]],
-    study: dict[str, list[dict[str, Any]]],
-    demo: str,
-    sources: str,
-    passes: int,
-) -> str:
+@frozen
+class Findings:
+    """What a run, its corpus and the measurements of its checkpoint left behind.
+
+    `rows` is the evaluation at `passes` passes, `former` that of the checkpoint before; `study` has a table for each
+    question, `demo` is markdown.
+    """
+
+    history: dict[str, Any]
+    sources: str
+    rows: Table
+    passes: int
+    former: Table
+    study: dict[str, Table]
+    demo: str
+
+
+def written(recipe: Recipe, folder: Path, findings: Findings) -> str:
     """The model card of the checkpoint in `folder`."""
-    model = load_model(folder)
+    model, history = load_model(folder), findings.history
     template = (Path(__file__).parent / "card_template.md").read_text(encoding="utf-8")
     return template.format(
         millions=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
@@ -108,12 +116,12 @@ def write_card(
         shapes="closers, quotes, marks, runs of closers, words, the rest of a line, argument lists, values, link "
         "targets, lines, blocks, everything after, random pieces",
         history=history_table(history),
-        count=rows[0]["n"],
-        passes=passes,
-        quality=quality_table(rows, former),
-        study=study_tables(study),
-        demo=demo.strip(),
-        sources=sources.split("\n", 1)[1].strip(),
+        count=findings.rows[0]["n"],
+        passes=findings.passes,
+        quality=quality_table(findings.rows, findings.former),
+        study=study_tables(findings.study),
+        demo=findings.demo.strip(),
+        sources=findings.sources.split("\n", 1)[1].strip(),
     )
 
 
